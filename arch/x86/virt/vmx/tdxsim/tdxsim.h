@@ -336,6 +336,13 @@ void tdxsim_seamcall(struct pt_regs *regs);
 /* Leaf number for a name of the specification, -ENOENT if there is none. */
 int tdxsim_leaf_by_name(const char *name, size_t len);
 
+/*
+ * Hooks of the TD leaves (td.c, quote.c), called with tdxsim_sys.lock held
+ * exclusively, so that no other leaf runs.
+ */
+void tdxsim_quotes_drop(void);	/* SHUTDOWN: no half-made Quote survives the module */
+void tdxsim_tds_drop(void);	/* DISABLE: nothing of any TD is left, PAMT included */
+
 /* Handlers of leaves that concern the module as a whole (sys.c, pamt.c, ext.c). */
 u64 tdxsim_sys_init(struct pt_regs *regs, u8 version);
 u64 tdxsim_sys_lp_init(struct pt_regs *regs, u8 version);
