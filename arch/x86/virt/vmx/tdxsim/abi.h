@@ -134,6 +134,14 @@ enum tdxsim_leaf {
 #define ST_METADATA_FIELD_NOT_READABLE		0xC0000C0200000000ULL
 #define ST_METADATA_FIELD_VALUE_NOT_VALID	0xC0000C0300000000ULL
 
+#define ST_METADATA_FIRST_FIELD_ID_IN_CONTEXT	0x00000C0B00000000ULL
+
+/*
+ * "The pool is full" exists, but its number was not published. This one is
+ * ours, in a class that no published module uses.
+ */
+#define ST_EXT_MEM_POOL_FULL			0xC000120000000000ULL
+
 /* Operand ids, details of ST_OPERAND_INVALID, ST_OPERAND_BUSY and others. */
 enum tdxsim_opid {
 	OPID_RAX = 0, OPID_RCX = 1, OPID_RDX = 2, OPID_RBX = 3, OPID_RBP = 5,

@@ -97,8 +97,13 @@ static inline bool tdxsim_hkid_is_private(u64 hkid)
  * ST_OPERAND_INVALID with the operand's id.
  */
 bool tdxsim_hpa_ok(u64 hpa, u64 align);
-/* As above, and backed by memory, so that tdxsim_va() of all @size bytes can be used. */
+/*
+ * As above, and memory that is not the module's, so that all @size bytes can
+ * be used at tdxsim_va(). For lists and structures that the host passes.
+ */
 bool tdxsim_hpa_is_memory(u64 hpa, u64 align, u64 size);
+/* Is all of it convertible memory? */
+bool tdxsim_in_cmr(u64 start, u64 end);
 
 static inline void *tdxsim_va(u64 hpa)
 {
@@ -189,17 +194,20 @@ struct tdxsim_steps {
 
 /* True: answer ST_INTERRUPTED_RESUMABLE. False: finish now; the next operation begins anew. */
 bool tdxsim_step(struct tdxsim_steps *steps);
+/* How many more times tdxsim_step() will be true. */
+unsigned int tdxsim_steps_left(const struct tdxsim_steps *steps);
 
 #define TDXSIM_MAX_TDMRS	64
 #define TDXSIM_MAX_RSVD		16
 #define TDXSIM_PAMT_ENTRY_SIZE	16
 
+enum { TDXSIM_4K, TDXSIM_2M, TDXSIM_1G, TDXSIM_NR_SIZES };
+
 struct tdxsim_tdmr {
 	struct tdxsim_lock lock;	/* TDH.SYS.TDMR.INIT */
-	u64 base;
-	u64 size;
+	struct tdxsim_range range;
 	u64 next;			/* not yet initialized from here on */
-	u64 pamt_4k;
+	struct tdxsim_range pamt[TDXSIM_NR_SIZES];
 	unsigned int nr_rsvd;
 	struct tdxsim_range rsvd[TDXSIM_MAX_RSVD];
 };
@@ -212,17 +220,22 @@ struct tdxsim_sys {
 	 * does it: leaves need not.
 	 */
 	struct tdxsim_lock lock;
+	u64 offered;			/* TDX_FEATURES0 */
 	u64 features;			/* asked for with CONFIG or UPDATE version 1 */
+	atomic_t nr_lps;		/* CPUs that did TDH.SYS.LP.INIT */
 	u16 global_hkid;		/* the module's own KeyID: no TD may have it */
 	unsigned int nr_tdmrs;
 	struct tdxsim_tdmr tdmrs[TDXSIM_MAX_TDMRS];
 	unsigned long key_pkgs[BITS_TO_LONGS(TDXSIM_MAX_PKGS)];
-	bool updated;			/* state was taken over from a module before */
+	unsigned int nr_key_pkgs;
+	bool handoff;			/* SHUTDOWN left something for UPDATE to take over */
+	u16 update_version;		/* modules loaded in the place of the first one */
 
-	struct tdxsim_lock ext_lock;	/* EXT.* and QUOTE.INIT; ST_OPERAND_BUSY if not obtained */
+	struct tdxsim_lock ext_lock;	/* EXT.* and QUOTE.INIT; ST_OPERAND_BUSY|SYS if not obtained */
 	enum tdxsim_ext_state ext_state;
 	u32 ext_pages_needed;
 	u32 ext_pages;
+	u64 ext_mem_next;		/* RCX that goes on with a half-done TDH.EXT.MEM.ADD */
 	struct tdxsim_steps ext_mem_steps;
 	struct tdxsim_steps ext_init_steps;
 
@@ -235,7 +248,16 @@ struct tdxsim_sys {
 
 extern struct tdxsim_sys tdxsim_sys;
 
-/* Is TDH.QUOTE.GET possible at all? If not it is ST_SYS_NOT_READY's kind, see ext.c. */
+/* tdmr.c: check the TDMRs that an array of @nr addresses names, and take them. */
+u64 tdxsim_tdmrs_config(const u64 *tdmr_info_pas, unsigned int nr);
+
+/*
+ * Load a module: as the machine came up, or in the place of one that was shut
+ * down and left its state to be taken over. No leaf may be running.
+ */
+void tdxsim_module_load(bool keep_handoff);
+
+/* ST_SUCCESS, or why TDH.QUOTE.GET cannot be: TDH.QUOTE.INIT was not done. */
 u64 tdxsim_quote_check_ready(void);
 
 /*

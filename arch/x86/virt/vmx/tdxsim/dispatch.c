@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * tdxsim: from a SEAMCALL to the function that answers it.
+ */
+#include <linux/bitfield.h>
+#include <linux/errno.h>
+#include <linux/percpu.h>
+#include <linux/string.h>
+#include <asm/processor-flags.h>
+
+#include "tdxsim.h"
+
+struct tdxsim_stats tdxsim_stats;
+
+#define ANY_STATE	(BIT(SYS_NR_STATES) - 1)
+#define INITIALIZED	(BIT(SYS_INIT_DONE) | BIT(SYS_CONFIG_DONE) | BIT(SYS_READY))
+
+/* In the order of the leaf numbers. */
+const struct tdxsim_leaf_desc tdxsim_leaves[TDXSIM_NR_LEAVES] = {
+	[LEAF_PHYMEM_PAGE_RDMD] = {
+		.name = "TDH.PHYMEM.PAGE.RDMD",
+		.handler = tdxsim_phymem_page_rdmd,
+		.states = BIT(SYS_READY),
+	},
+	[LEAF_SYS_KEY_CONFIG] = {
+		.name = "TDH.SYS.KEY.CONFIG",
+		.handler = tdxsim_sys_key_config,
+		.states = BIT(SYS_CONFIG_DONE),
+		.wrong_state = ST_SYS_KEY_CONFIG_NOT_PENDING,
+		.lock = SYS_LOCK_EXCLUSIVE,
+	},
+	[LEAF_SYS_INIT] = {
+		.name = "TDH.SYS.INIT",
+		.handler = tdxsim_sys_init,
+		.states = BIT(SYS_INIT_PENDING),
+		.wrong_state = ST_SYS_INIT_NOT_PENDING,
+		.lock = SYS_LOCK_EXCLUSIVE,
+		.before_lp_init = true,
+	},
+	[LEAF_SYS_RD] = {
+		.name = "TDH.SYS.RD",
+		.handler = tdxsim_sys_rd,
+		.states = INITIALIZED,
+		.wrong_state = ST_SYS_LP_INIT_NOT_DONE,
+	},
+	[LEAF_SYS_LP_INIT] = {
+		.name = "TDH.SYS.LP.INIT",
+		.handler = tdxsim_sys_lp_init,
+		.states = BIT(SYS_INIT_DONE),
+		.wrong_state = ST_SYS_LP_INIT_NOT_PENDING,
+		.before_lp_init = true,
+	},
+	[LEAF_SYS_TDMR_INIT] = {
+		.name = "TDH.SYS.TDMR.INIT",
+		.handler = tdxsim_sys_tdmr_init,
+		.states = BIT(SYS_READY),
+	},
+	[LEAF_SYS_CONFIG] = {
+		.name = "TDH.SYS.CONFIG",
+		.handler = tdxsim_sys_config,
+		.max_version = 1,
+		.states = BIT(SYS_INIT_DONE),
+		.wrong_state = ST_SYS_CONFIG_NOT_PENDING,
+		.lock = SYS_LOCK_EXCLUSIVE,
+	},
+	[LEAF_SYS_SHUTDOWN] = {
+		.name = "TDH.SYS.SHUTDOWN",
+		.handler = tdxsim_sys_shutdown,
+		.states = BIT(SYS_READY),
+		.lock = SYS_LOCK_EXCLUSIVE,
+	},
+	[LEAF_SYS_UPDATE] = {
+		.name = "TDH.SYS.UPDATE",
+		.handler = tdxsim_sys_update,
+		.max_version = 1,
+		.states = BIT(SYS_INIT_DONE),
+		.wrong_state = ST_SYS_STATE_INCORRECT,
+		.lock = SYS_LOCK_EXCLUSIVE,
+	},
+	[LEAF_EXT_INIT] = {
+		.name = "TDH.EXT.INIT",
+		.handler = tdxsim_ext_init,
+		.states = BIT(SYS_READY),
+		.needs_feature = TDXSIM_FEATURE_EXT,
+	},
+	[LEAF_EXT_MEM_ADD] = {
+		.name = "TDH.EXT.MEM.ADD",
+		.handler = tdxsim_ext_mem_add,
+		.states = BIT(SYS_READY),
+		.needs_feature = TDXSIM_FEATURE_EXT,
+	},
+	[LEAF_SYS_DISABLE] = {
+		.name = "TDH.SYS.DISABLE",
+		.handler = tdxsim_sys_disable,
+		.states = ANY_STATE & ~BIT(SYS_DISABLED),
+		.lock = SYS_LOCK_EXCLUSIVE,
+		.before_lp_init = true,
+	},
+	[LEAF_QUOTE_INIT] = {
+		.name = "TDH.QUOTE.INIT",
+		.handler = tdxsim_quote_init,
+		.states = BIT(SYS_READY),
+		.needs_feature = TDXSIM_FEATURE_QUOTING,
+	},
+};
+
+int tdxsim_leaf_by_name(const char *name, size_t len)
+{
+	int i;
+
+	for (i = 0; i < TDXSIM_NR_LEAVES; i++) {
+		const char *known = tdxsim_leaves[i].name;
+
+		if (known && strlen(known) == len && !strncasecmp(known, name, len))
+			return i;
+	}
+
+	return -ENOENT;
+}
+
+static u64 check_state(const struct tdxsim_leaf_desc *desc)
+{
+	enum tdxsim_sys_state state = READ_ONCE(tdxsim_sys.state);
+
+	if (!(desc->states & BIT(state))) {
+		if (state == SYS_SHUTDOWN || state == SYS_DISABLED)
+			return ST_SYS_SHUTDOWN;
+		return desc->wrong_state ?: ST_SYS_NOT_READY;
+	}
+
+	if (!desc->before_lp_init && !this_cpu_read(tdxsim_lp.lp_init))
+		return ST_SYS_LP_INIT_NOT_DONE;
+
+	return ST_SUCCESS;
+}
+
+static u64 run_leaf(const struct tdxsim_leaf_desc *desc, struct pt_regs *regs, u8 version)
+{
+	enum tdxsim_lock_mode mode = desc->lock == SYS_LOCK_EXCLUSIVE ? TDXSIM_EXCLUSIVE :
+								       TDXSIM_SHARED;
+	u64 status;
+
+	if (!tdxsim_trylock(&tdxsim_sys.lock, mode))
+		return ST_SYS_BUSY;
+
+	status = check_state(desc);
+	if (!status) {
+		if (desc->needs_feature & ~tdxsim_sys.offered)
+			status = tdxsim_status(ST_OPERAND_INVALID, OPID_RAX);
+		else
+			status = desc->handler(regs, version);
+	}
+
+	tdxsim_unlock(&tdxsim_sys.lock, mode);
+	return status;
+}
+
+static u64 call_leaf(struct pt_regs *regs)
+{
+	unsigned int leaf = FIELD_GET(TDXSIM_RAX_LEAF, regs->ax);
+	u8 version = FIELD_GET(TDXSIM_RAX_VERSION, regs->ax);
+	const struct tdxsim_leaf_desc *desc;
+	u64 status;
+
+	if (leaf >= TDXSIM_NR_LEAVES || !tdxsim_leaves[leaf].handler)
+		return tdxsim_status(ST_OPERAND_INVALID, OPID_RAX);
+
+	desc = &tdxsim_leaves[leaf];
+	atomic64_inc(&tdxsim_stats.calls[leaf]);
+
+	if ((regs->ax & TDXSIM_RAX_RESERVED) || version > desc->max_version ||
+	    version < desc->min_version)
+		status = tdxsim_status(ST_OPERAND_INVALID, OPID_RAX);
+	else if (!tdxsim_fault(leaf, leaf == LEAF_SYS_RD ? regs->dx : 0, &status))
+		status = run_leaf(desc, regs, version);
+
+	if (tdxsim_failed(status) && status != ST_INTERRUPTED_RESUMABLE)
+		atomic64_inc(&tdxsim_stats.failed[leaf]);
+
+	return status;
+}
+
+void tdxsim_seamcall(struct pt_regs *regs)
+{
+	regs->flags &= ~(X86_EFLAGS_CF | X86_EFLAGS_PF | X86_EFLAGS_AF |
+			 X86_EFLAGS_ZF | X86_EFLAGS_SF | X86_EFLAGS_OF);
+
+	/* No P-SEAMLDR that could be asked to update the module: VMfailInvalid. */
+	if (regs->ax & TDXSIM_RAX_SEAMLDR) {
+		regs->flags |= X86_EFLAGS_CF;
+		return;
+	}
+
+	regs->ax = call_leaf(regs);
+}
