@@ -130,8 +130,8 @@ static u64 check_pamt_sizes(struct tdxsim_tdmr *tdmr, const struct tdmr_info *in
 
 typedef bool (*usable_fn_t)(const struct tdxsim_range *usable, const void *arg);
 
-/* Calls @fn for each part of @tdmr that is not reserved, until it says false. */
-static bool for_each_usable(const struct tdxsim_tdmr *tdmr, usable_fn_t fn, const void *arg)
+/* Is @fn true for each part of @tdmr that is not reserved? */
+static bool all_usable(const struct tdxsim_tdmr *tdmr, usable_fn_t fn, const void *arg)
 {
 	struct tdxsim_range usable = { .start = tdmr->range.start };
 	unsigned int j;
@@ -170,9 +170,9 @@ static u64 check_pamt_overlaps(struct tdxsim_tdmr *tdmrs, unsigned int i)
 				if ((i != j || a != b) && overlap(mine, &tdmrs[j].pamt[b]))
 					return tdmr_status(ST_PAMT_OVERLAP, i, a, j);
 			}
-			if (!for_each_usable(&tdmrs[j], usable_apart_from, mine))
+			if (!all_usable(&tdmrs[j], usable_apart_from, mine))
 				return tdmr_status(ST_PAMT_OVERLAP, i, a, j);
-			if (!for_each_usable(&tdmrs[i], usable_apart_from, &tdmrs[j].pamt[a]))
+			if (!all_usable(&tdmrs[i], usable_apart_from, &tdmrs[j].pamt[a]))
 				return tdmr_status(ST_PAMT_OVERLAP, j, a, i);
 		}
 	}
@@ -189,7 +189,7 @@ static u64 check_cmrs(const struct tdxsim_tdmr *tdmr, unsigned int i)
 			return tdmr_status(ST_PAMT_OUTSIDE_CMRS, i, sz, 0);
 	}
 
-	if (!for_each_usable(tdmr, usable_in_cmr, NULL))
+	if (!all_usable(tdmr, usable_in_cmr, NULL))
 		return tdmr_status(ST_TDMR_OUTSIDE_CMRS, i, 0, 0);
 
 	return ST_SUCCESS;

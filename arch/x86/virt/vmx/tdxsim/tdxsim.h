@@ -121,7 +121,7 @@ struct tdxsim_pamt {
 	u8 type;
 	u8 owner_hi;
 	u32 owner_lo;
-	u64 bepoch;		/* TDH.MEM.RANGE.BLOCK's epoch, or what the type's leaves keep here */
+	u64 bepoch;		/* epoch of TDH.MEM.RANGE.BLOCK, or what the leaves like */
 };
 
 /**
@@ -138,7 +138,7 @@ struct tdxsim_pamt {
 u64 tdxsim_pamt_get(u64 hpa, enum tdxsim_lock_mode mode, u32 opid, struct tdxsim_pamt **pamt);
 void tdxsim_pamt_put(struct tdxsim_pamt *pamt, enum tdxsim_lock_mode mode);
 
-/* As tdxsim_pamt_get(), and a page of another type is ST_PAGE_METADATA_INCORRECT (nothing is locked then). */
+/* As tdxsim_pamt_get(), and not locked but ST_PAGE_METADATA_INCORRECT if it is of another type. */
 u64 tdxsim_pamt_get_type(u64 hpa, enum tdxsim_page_type type, enum tdxsim_lock_mode mode,
 			 u32 opid, struct tdxsim_pamt **pamt);
 
@@ -231,7 +231,7 @@ struct tdxsim_sys {
 	bool handoff;			/* SHUTDOWN left something for UPDATE to take over */
 	u16 update_version;		/* modules loaded in the place of the first one */
 
-	struct tdxsim_lock ext_lock;	/* EXT.* and QUOTE.INIT; ST_OPERAND_BUSY|SYS if not obtained */
+	struct tdxsim_lock ext_lock;	/* EXT.*, QUOTE.INIT; ST_OPERAND_BUSY if not obtained */
 	enum tdxsim_ext_state ext_state;
 	u32 ext_pages_needed;
 	u32 ext_pages;

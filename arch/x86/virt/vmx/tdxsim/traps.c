@@ -360,17 +360,17 @@ static const struct vmx_opcode {
 	u8 modrm_mask, modrm;		/* the ModRM byte and which of its bits matter */
 	bool mem;			/* the operand is in memory */
 } vmx_opcodes[] = {
-	{ INSN_VMLAUNCH, { 0x01 }, .modrm_mask = 0xff, .modrm = 0xc2 },
-	{ INSN_VMRESUME, { 0x01 }, .modrm_mask = 0xff, .modrm = 0xc3 },
-	{ INSN_VMXOFF,	 { 0x01 }, .modrm_mask = 0xff, .modrm = 0xc4 },
-	{ INSN_INVEPT,	 { 0x38, 0x80 }, .prefix = 0x66, .mem = true },
-	{ INSN_INVVPID,	 { 0x38, 0x81 }, .prefix = 0x66, .mem = true },
+	{ INSN_VMLAUNCH, { 0x01 }, 0, 0xff, 0xc2 },
+	{ INSN_VMRESUME, { 0x01 }, 0, 0xff, 0xc3 },
+	{ INSN_VMXOFF,	 { 0x01 }, 0, 0xff, 0xc4 },
+	{ INSN_INVEPT,	 { 0x38, 0x80 }, 0x66, .mem = true },
+	{ INSN_INVVPID,	 { 0x38, 0x81 }, 0x66, .mem = true },
 	{ INSN_VMREAD,	 { 0x78 } },
 	{ INSN_VMWRITE,	 { 0x79 } },
-	{ INSN_VMPTRLD,	 { 0xc7 }, .modrm_mask = 0x38, .modrm = 6 << 3, .mem = true },
-	{ INSN_VMCLEAR,	 { 0xc7 }, .modrm_mask = 0x38, .modrm = 6 << 3, .mem = true, .prefix = 0x66 },
-	{ INSN_VMXON,	 { 0xc7 }, .modrm_mask = 0x38, .modrm = 6 << 3, .mem = true, .prefix = 0xf3 },
-	{ INSN_VMPTRST,	 { 0xc7 }, .modrm_mask = 0x38, .modrm = 7 << 3, .mem = true },
+	{ INSN_VMPTRLD,	 { 0xc7 }, 0, 0x38, 6 << 3, .mem = true },
+	{ INSN_VMCLEAR,	 { 0xc7 }, 0x66, 0x38, 6 << 3, .mem = true },
+	{ INSN_VMXON,	 { 0xc7 }, 0xf3, 0x38, 6 << 3, .mem = true },
+	{ INSN_VMPTRST,	 { 0xc7 }, 0, 0x38, 7 << 3, .mem = true },
 };
 
 static enum vmx_insn vmx_insn(u8 first, const struct insn *insn)
@@ -543,7 +543,8 @@ static int __init tdxsim_setup(char *arg)
 	if (!on || tdxsim_platform.on)
 		return 0;
 
-	if (boot_cpu_data.x86_vendor != X86_VENDOR_INTEL || (native_cpuid_ecx(1) & CPUID_1_ECX_VMX)) {
+	if (boot_cpu_data.x86_vendor != X86_VENDOR_INTEL ||
+	    (native_cpuid_ecx(1) & CPUID_1_ECX_VMX)) {
 		pr_err("off: needs an Intel CPU without VMX, as QEMU has with -accel tcg -cpu max,vendor=GenuineIntel\n");
 		return 0;
 	}
