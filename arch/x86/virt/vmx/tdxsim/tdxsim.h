@@ -241,7 +241,7 @@ struct tdxsim_sys {
 
 	enum tdxsim_quote_state quote_state;
 	u32 max_quote_size;		/* bytes; valid in QUOTE_READY */
-	u32 quote_key_generation;	/* TDH.QUOTE.INIT calls that succeeded, all updates included */
+	u32 quote_key_generation;	/* how often TDH.QUOTE.INIT made new keys */
 	struct tdxsim_steps quote_init_steps;
 	struct tdxsim_steps disable_steps;
 };
