@@ -697,6 +697,7 @@ static int __init tdxsim_selftest(void)
 	pr_info("1..%u\n", nr_tests);
 	pr_info("# %u passed, %u failed\n", nr_tests - nr_failed, nr_failed);
 	tdxsim_options = options;
+	memset(&tdxsim_stats, 0, sizeof(tdxsim_stats));
 out:
 	free_memory();
 	return 0;

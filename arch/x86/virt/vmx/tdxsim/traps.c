@@ -246,9 +246,9 @@ static u64 *insn_operand(struct insn *insn, struct pt_regs *regs)
 	int off;
 
 	if (X86_MODRM_MOD(insn->modrm.value) != 3) {
-		long addr = (long)insn_get_addr_ref(insn, regs);
+		void __user *addr = insn_get_addr_ref(insn, regs);
 
-		return addr == -1L ? NULL : (u64 *)addr;
+		return addr == (void __user *)-1L ? NULL : (__force u64 *)addr;
 	}
 
 	off = insn_get_modrm_rm_off(insn, regs);
