@@ -99,15 +99,15 @@ static void check_tdx(int kvm, bool quotes_in_kernel)
 	}
 	point(true, "KVM_TDX_CAPABILITIES");
 
-	printf("# supported_attrs=%#llx\n", (unsigned long long)caps->supported_attrs);
-	printf("# supported_xfam=%#llx\n", (unsigned long long)caps->supported_xfam);
-	printf("# kernel_tdvmcallinfo_1_r11=%#llx\n",
+	printf("# supported_attrs=0x%llx\n", (unsigned long long)caps->supported_attrs);
+	printf("# supported_xfam=0x%llx\n", (unsigned long long)caps->supported_xfam);
+	printf("# kernel_tdvmcallinfo_1_r11=0x%llx\n",
 	       (unsigned long long)caps->kernel_tdvmcallinfo_1_r11);
-	printf("# user_tdvmcallinfo_1_r11=%#llx\n",
+	printf("# user_tdvmcallinfo_1_r11=0x%llx\n",
 	       (unsigned long long)caps->user_tdvmcallinfo_1_r11);
-	printf("# kernel_tdvmcallinfo_1_r12=%#llx\n",
+	printf("# kernel_tdvmcallinfo_1_r12=0x%llx\n",
 	       (unsigned long long)caps->kernel_tdvmcallinfo_1_r12);
-	printf("# user_tdvmcallinfo_1_r12=%#llx\n",
+	printf("# user_tdvmcallinfo_1_r12=0x%llx\n",
 	       (unsigned long long)caps->user_tdvmcallinfo_1_r12);
 
 	if (quotes_in_kernel)
