@@ -9,12 +9,12 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 # not take them, or the jobs of this make, for theirs.
 tool = @env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL tools/$(1)
 
-.PHONY: help deps tree patches kernel selftests run test check vm clean distclean
+.PHONY: help deps tree patches kernel selftests selftests-tar run test check vm clean distclean
 
 help:	## this list
 	@echo 'Targets:'
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1@\2/p' $(MAKEFILE_LIST) | \
-		while IFS=@ read -r target text; do printf '%-12s%s\n' "$$target" "$$text"; done | sed 's/^/  /'
+		while IFS=@ read -r target text; do printf '%-14s%s\n' "$$target" "$$text"; done | sed 's/^/  /'
 	@echo
 	@echo 'Variables:'
 	@echo '  V=1         all output of the long steps'
@@ -39,6 +39,9 @@ kernel:	deps ## build the kernel of linux/ with tdxsim
 
 selftests: deps ## build the KVM selftests of the series
 	$(call tool,selftests)
+
+selftests-tar: deps ## pack them for a machine with TDX: build/tdx-selftests.tar.xz
+	$(call tool,selftests-tar)
 
 run:	deps ## boot it on a TDX module without and with Quoting, and show what KVM answers
 	$(call tool,run)
