@@ -59,7 +59,12 @@ enum tdxsim_leaf {
 	LEAF_SYS_DISABLE		= 69,
 	LEAF_QUOTE_GET			= 98,
 	LEAF_QUOTE_INIT			= 100,
-	TDXSIM_NR_LEAVES		= 101,
+	TDXSIM_NR_MODULE_LEAVES		= 101,
+
+	/* P-SEAMLDR's leaves, counted from 0 in RAX, follow in the same table. */
+	LEAF_SEAMLDR_INFO		= TDXSIM_NR_MODULE_LEAVES,
+	LEAF_SEAMLDR_INSTALL,
+	TDXSIM_NR_LEAVES
 };
 
 /* Completion statuses, bits 63:32 of RAX; bits 31:0 are details. */
@@ -141,6 +146,11 @@ enum tdxsim_leaf {
  * ours, in a class that no published module uses.
  */
 #define ST_EXT_MEM_POOL_FULL			0xC000120000000000ULL
+
+/* P-SEAMLDR */
+#define ST_SEAMLDR_EBADPARAM			0x8000000000000000ULL
+#define ST_SEAMLDR_EBADCALL			0x8000000000000003ULL
+#define ST_SEAMLDR_EBADHANDOFF			0x8000000000000004ULL
 
 /* Operand ids, details of ST_OPERAND_INVALID, ST_OPERAND_BUSY and others. */
 enum tdxsim_opid {

@@ -12,7 +12,6 @@
 
 struct tdxsim_stats tdxsim_stats;
 
-#define ANY_STATE	(BIT(SYS_NR_STATES) - 1)
 #define INITIALIZED	(BIT(SYS_INIT_DONE) | BIT(SYS_CONFIG_DONE) | BIT(SYS_READY))
 
 /* In the order of the leaf numbers. */
@@ -92,7 +91,7 @@ const struct tdxsim_leaf_desc tdxsim_leaves[TDXSIM_NR_LEAVES] = {
 	[LEAF_SYS_DISABLE] = {
 		.name = "TDH.SYS.DISABLE",
 		.handler = tdxsim_sys_disable,
-		.states = ANY_STATE & ~BIT(SYS_DISABLED),
+		.states = TDXSIM_ANY_STATE & ~BIT(SYS_DISABLED),
 		.lock = SYS_LOCK_EXCLUSIVE,
 		.before_lp_init = true,
 	},
@@ -101,6 +100,19 @@ const struct tdxsim_leaf_desc tdxsim_leaves[TDXSIM_NR_LEAVES] = {
 		.handler = tdxsim_quote_init,
 		.states = BIT(SYS_READY),
 		.needs_feature = TDXSIM_FEATURE_QUOTING,
+	},
+	[LEAF_SEAMLDR_INFO] = {
+		.name = "SEAMLDR.INFO",
+		.handler = tdxsim_seamldr_info,
+		.states = TDXSIM_ANY_STATE,
+		.before_lp_init = true,
+	},
+	[LEAF_SEAMLDR_INSTALL] = {
+		.name = "SEAMLDR.INSTALL",
+		.handler = tdxsim_seamldr_install,
+		.states = TDXSIM_ANY_STATE,
+		.lock = SYS_LOCK_EXCLUSIVE,
+		.before_lp_init = true,
 	},
 };
 
@@ -155,17 +167,12 @@ static u64 run_leaf(const struct tdxsim_leaf_desc *desc, struct pt_regs *regs, u
 	return status;
 }
 
-static u64 call_leaf(struct pt_regs *regs)
+static u64 call_leaf(struct pt_regs *regs, unsigned int leaf)
 {
-	unsigned int leaf = FIELD_GET(TDXSIM_RAX_LEAF, regs->ax);
 	u8 version = FIELD_GET(TDXSIM_RAX_VERSION, regs->ax);
-	const struct tdxsim_leaf_desc *desc;
+	const struct tdxsim_leaf_desc *desc = &tdxsim_leaves[leaf];
 	u64 status;
 
-	if (leaf >= TDXSIM_NR_LEAVES || !tdxsim_leaves[leaf].handler)
-		return tdxsim_status(ST_OPERAND_INVALID, OPID_RAX);
-
-	desc = &tdxsim_leaves[leaf];
 	atomic64_inc(&tdxsim_stats.calls[leaf]);
 
 	if ((regs->ax & TDXSIM_RAX_RESERVED) || version > desc->max_version ||
@@ -182,14 +189,27 @@ static u64 call_leaf(struct pt_regs *regs)
 
 void tdxsim_seamcall(struct pt_regs *regs)
 {
+	bool seamldr = regs->ax & TDXSIM_RAX_SEAMLDR;
+	unsigned int leaf = FIELD_GET(TDXSIM_RAX_LEAF, regs->ax);
+
 	regs->flags &= ~(X86_EFLAGS_CF | X86_EFLAGS_PF | X86_EFLAGS_AF |
 			 X86_EFLAGS_ZF | X86_EFLAGS_SF | X86_EFLAGS_OF);
 
-	/* No P-SEAMLDR that could be asked to update the module: VMfailInvalid. */
-	if (regs->ax & TDXSIM_RAX_SEAMLDR) {
+	/* VMfailInvalid: there is none that could be called. */
+	if (seamldr ? !tdxsim_opt(update) : !tdxsim_module_is_loaded()) {
 		regs->flags |= X86_EFLAGS_CF;
 		return;
 	}
 
-	regs->ax = call_leaf(regs);
+	if (leaf >= (seamldr ? TDXSIM_NR_LEAVES - TDXSIM_NR_MODULE_LEAVES :
+			       TDXSIM_NR_MODULE_LEAVES))
+		leaf = TDXSIM_NR_LEAVES;
+	else if (seamldr)
+		leaf += TDXSIM_NR_MODULE_LEAVES;
+
+	if (leaf < TDXSIM_NR_LEAVES && tdxsim_leaves[leaf].handler)
+		regs->ax = call_leaf(regs, leaf);
+	else
+		regs->ax = seamldr ? ST_SEAMLDR_EBADPARAM :
+				     tdxsim_status(ST_OPERAND_INVALID, OPID_RAX);
 }

@@ -87,6 +87,8 @@ static const struct kernel_param_ops number_ops = {
 
 module_param_named(quoting, tdxsim_options.quoting, bool, 0444);
 MODULE_PARM_DESC(quoting, "The module offers extensions and Quoting");
+module_param_named(update, tdxsim_options.update, bool, 0444);
+MODULE_PARM_DESC(update, "There is a P-SEAMLDR that can update the module");
 module_param_cb(ext_pages, &number_ops, (void *)&number_options[0], 0444);
 MODULE_PARM_DESC(ext_pages, "Pages that the extensions need for Quoting");
 module_param_cb(steps, &number_ops, (void *)&number_options[1], 0444);

@@ -138,7 +138,7 @@ struct tdmr_info {
 };
 
 static struct test_mem {
-	void *pages, *pamt_4k, *pamt_2m, *pamt_1g, *array, *info, *list;
+	void *pages, *pamt_4k, *pamt_2m, *pamt_1g, *array, *info, *list, *params;
 } mem;
 
 static u64 *tdmr_array;
@@ -153,6 +153,7 @@ static void free_memory(void)
 	free_page((unsigned long)mem.array);
 	free_page((unsigned long)mem.info);
 	free_page((unsigned long)mem.list);
+	free_page((unsigned long)mem.params);
 }
 
 static bool alloc_memory(void)
@@ -164,9 +165,10 @@ static bool alloc_memory(void)
 	mem.array = (void *)get_zeroed_page(GFP_KERNEL);
 	mem.info = (void *)get_zeroed_page(GFP_KERNEL);
 	mem.list = (void *)get_zeroed_page(GFP_KERNEL);
+	mem.params = (void *)get_zeroed_page(GFP_KERNEL);
 
 	return mem.pages && mem.pamt_4k && mem.pamt_2m && mem.pamt_1g && mem.array &&
-	       mem.info && mem.list;
+	       mem.info && mem.list && mem.params;
 }
 
 static u64 page_pa(unsigned int i)
@@ -240,7 +242,10 @@ static void key_config_others(void)
 
 static void test_rax(void)
 {
+	tdxsim_options.update = false;
 	expect("P-SEAMLDR: there is none", NO_MODULE, TDXSIM_RAX_SEAMLDR);
+	tdxsim_options.update = true;
+	expect("P-SEAMLDR: unknown leaf", ST_SEAMLDR_EBADPARAM, TDXSIM_RAX_SEAMLDR | 0x99);
 	expect("unknown leaf", INVALID(OPID_RAX), TDXSIM_NR_LEAVES);
 	expect("leaf number that no leaf has", INVALID(OPID_RAX), 99);
 	expect("reserved bits in RAX", INVALID(OPID_RAX), LEAF_SYS_INIT | BIT_ULL(24));
@@ -546,6 +551,95 @@ static void start_module(void)
 	lp_init_others();
 }
 
+#define SEAMLDR_INFO		TDXSIM_RAX_SEAMLDR
+#define SEAMLDR_INSTALL		(TDXSIM_RAX_SEAMLDR | 1)
+
+struct seamldr_params {
+	u32 version, scenario;
+	u64 sig;
+	u8 reserved[104];
+	u64 nr_pages;
+	u64 pages[496];
+};
+
+enum { SCENARIO_LOAD, SCENARIO_UPDATE };
+
+static void good_params(u32 scenario)
+{
+	struct seamldr_params *params = mem.params;
+
+	*params = (struct seamldr_params){
+		.scenario = scenario,
+		.sig = __pa(mem.array),
+		.nr_pages = 1,
+		.pages = { __pa(mem.array) },
+	};
+}
+
+static void expect_install(const char *what, u64 want)
+{
+	expect(what, want, SEAMLDR_INSTALL, .rcx = __pa(mem.params));
+	good_params(SCENARIO_UPDATE);
+}
+
+static void install_ipi(void *failed)
+{
+	struct args args = { .rcx = __pa(mem.params) };
+
+	if (seamcall(SEAMLDR_INSTALL, &args))
+		atomic_inc(failed);
+}
+
+/* A new module in the place of the one that runs. */
+static void install(u32 scenario)
+{
+	atomic_t failed = ATOMIC_INIT(0);
+
+	good_params(scenario);
+	expect_install("SEAMLDR.INSTALL on this CPU", ST_SUCCESS);
+	good_params(scenario);
+	if (num_online_cpus() > 1) {
+		expect_install("... again", ST_SEAMLDR_EBADCALL);
+		good_params(scenario);
+		expect("... there is no module now", NO_MODULE, LEAF_SYS_INIT);
+	}
+	smp_call_function(install_ipi, &failed, true);
+	result("... on all other CPUs", atomic_read(&failed), 0);
+}
+
+static void update(void)
+{
+	expect("SHUTDOWN", ST_SUCCESS, LEAF_SYS_SHUTDOWN, .rcx = 1);
+	install(SCENARIO_UPDATE);
+	start_module();
+}
+
+static void test_seamldr(void)
+{
+	struct seamldr_params *params = mem.params;
+
+	expect("SEAMLDR.INFO", ST_SUCCESS, SEAMLDR_INFO, .rcx = __pa(mem.list));
+	expect("SEAMLDR.INFO: unaligned", ST_SEAMLDR_EBADPARAM, SEAMLDR_INFO,
+	       .rcx = __pa(mem.list) + 8);
+
+	good_params(SCENARIO_UPDATE);
+	expect_install("SEAMLDR.INSTALL: the module runs", ST_SEAMLDR_EBADHANDOFF);
+	expect("SEAMLDR.INSTALL: unaligned", ST_SEAMLDR_EBADPARAM, SEAMLDR_INSTALL,
+	       .rcx = __pa(params) + 8);
+	params->version = 1;
+	expect_install("SEAMLDR.INSTALL: version", ST_SEAMLDR_EBADPARAM);
+	params->scenario = 2;
+	expect_install("SEAMLDR.INSTALL: scenario", ST_SEAMLDR_EBADPARAM);
+	params->reserved[103] = 1;
+	expect_install("SEAMLDR.INSTALL: reserved field", ST_SEAMLDR_EBADPARAM);
+	params->nr_pages = 497;
+	expect_install("SEAMLDR.INSTALL: too many pages", ST_SEAMLDR_EBADPARAM);
+	params->pages[0]++;
+	expect_install("SEAMLDR.INSTALL: unaligned page", ST_SEAMLDR_EBADPARAM);
+	params->pages[0] = page_pa(4);
+	expect_install("SEAMLDR.INSTALL: page of the module", ST_SEAMLDR_EBADPARAM);
+}
+
 static void test_update(void)
 {
 	expect("SHUTDOWN: unknown version of the state", INVALID(OPID_RCX), LEAF_SYS_SHUTDOWN,
@@ -555,9 +649,9 @@ static void test_update(void)
 	expect("INIT after SHUTDOWN", ST_SYS_SHUTDOWN, LEAF_SYS_INIT);
 	expect("UPDATE after SHUTDOWN", ST_SYS_SHUTDOWN, LEAF_SYS_UPDATE);
 
-	/* What P-SEAMLDR would do. The new one needs two pages more. */
-	tdxsim_module_load(true);
+	/* The new one needs two pages more. */
 	tdxsim_options.ext_pages = EXT_PAGES + 2;
+	install(SCENARIO_UPDATE);
 	start_module();
 	expect("UPDATE: feature that is not offered", INVALID(OPID_R9), LEAF_SYS_UPDATE | V1,
 	       .r9 = BIT_ULL(63));
@@ -569,10 +663,8 @@ static void test_update(void)
 	expect("EXT.INIT without it", ST_SYS_STATE_INCORRECT, LEAF_EXT_INIT);
 
 	/* The next one needs no more than the first. */
-	expect("SHUTDOWN", ST_SUCCESS, LEAF_SYS_SHUTDOWN, .rcx = 1);
-	tdxsim_module_load(true);
 	tdxsim_options.ext_pages = EXT_PAGES;
-	start_module();
+	update();
 	expect("UPDATE", ST_SUCCESS, LEAF_SYS_UPDATE | V1, .r9 = TDXSIM_FEATURE_QUOTING);
 	expect_field("no page is needed", FIELD_EXT_PAGES, 0);
 	expect("max_quote_size after UPDATE", ST_METADATA_FIELD_NOT_READABLE, LEAF_SYS_RD,
@@ -581,9 +673,7 @@ static void test_update(void)
 	expect_resumable("QUOTE.INIT after UPDATE", LEAF_QUOTE_INIT);
 
 	/* A kernel that does not know of Quoting. */
-	expect("SHUTDOWN", ST_SUCCESS, LEAF_SYS_SHUTDOWN, .rcx = 1);
-	tdxsim_module_load(true);
-	start_module();
+	update();
 	expect("UPDATE, version 0", ST_SUCCESS, LEAF_SYS_UPDATE);
 	expect_field("no extensions then", FIELD_EXT_REQUIRED, 0);
 	expect("... and no Quoting", ST_SYS_STATE_INCORRECT, LEAF_QUOTE_INIT);
@@ -642,13 +732,14 @@ static void test_module(void)
 	test_rdmd();
 	test_ext_mem();
 	test_ext_init();
+	test_seamldr();
 	test_update();
 
-	tdxsim_module_load(false);
+	install(SCENARIO_LOAD);
 	test_not_asked_for();
 
-	tdxsim_module_load(false);
 	tdxsim_options.quoting = false;
+	install(SCENARIO_LOAD);
 	test_not_offered();
 	test_disable();
 }

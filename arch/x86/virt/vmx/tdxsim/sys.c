@@ -23,10 +23,12 @@ void __weak tdxsim_tds_drop(void) { }
 
 void tdxsim_module_load(bool keep_handoff)
 {
+	struct tdxsim_lock lock = tdxsim_sys.lock;
 	int cpu;
 
 	if (!keep_handoff) {
 		memset(&tdxsim_sys, 0, sizeof(tdxsim_sys));
+		tdxsim_sys.lock = lock;		/* P-SEAMLDR holds it */
 		memset(tdxsim_stats.pages, 0, sizeof(tdxsim_stats.pages));
 	} else {
 		tdxsim_sys.update_version++;

@@ -288,6 +288,7 @@ extern const unsigned int tdxsim_nr_cpuid_configs;
  */
 struct tdxsim_options {
 	bool quoting;
+	bool update;
 	unsigned int ext_pages;
 	unsigned int steps;
 	unsigned int quote_size;
@@ -338,6 +339,8 @@ enum tdxsim_sys_lock {
 	SYS_LOCK_EXCLUSIVE,
 };
 
+#define TDXSIM_ANY_STATE	(BIT(SYS_NR_STATES) - 1)
+
 struct tdxsim_leaf_desc {
 	const char *name;		/* as in the specification */
 	tdxsim_handler_t handler;
@@ -354,6 +357,9 @@ extern const struct tdxsim_leaf_desc tdxsim_leaves[TDXSIM_NR_LEAVES];
 
 /* A SEAMCALL instruction trapped; VMXON was done. Sets RAX and the flags. */
 void tdxsim_seamcall(struct pt_regs *regs);
+
+/* False while P-SEAMLDR is at it: the module's SEAMCALLs end in VMfailInvalid. */
+bool tdxsim_module_is_loaded(void);
 
 /* Leaf number for a name of the specification, -ENOENT if there is none. */
 int tdxsim_leaf_by_name(const char *name, size_t len);
@@ -379,5 +385,7 @@ u64 tdxsim_phymem_page_rdmd(struct pt_regs *regs, u8 version);
 u64 tdxsim_ext_mem_add(struct pt_regs *regs, u8 version);
 u64 tdxsim_ext_init(struct pt_regs *regs, u8 version);
 u64 tdxsim_quote_init(struct pt_regs *regs, u8 version);
+u64 tdxsim_seamldr_info(struct pt_regs *regs, u8 version);
+u64 tdxsim_seamldr_install(struct pt_regs *regs, u8 version);
 
 #endif /* _X86_VIRT_TDXSIM_H */

@@ -53,8 +53,8 @@ DEFINE_PER_CPU(struct tdxsim_lp, tdxsim_lp) = { .vmcs = NO_VMCS };
 
 /*
  * What a CPU with VMX says. Every control is allowed, the reserved ones that
- * hardware has at 1 are at 1. Bit 60 of VMX_BASIC (VMX_BASIC_NO_SEAMRET_INVD_VMCS)
- * is clear: then the kernel does not offer to update the module.
+ * hardware has at 1 are at 1. With VMX_BASIC_NO_SEAMRET_INVD_VMCS clear, which
+ * is what older CPUs have, the kernel does not offer to update the module.
  */
 static bool vmx_msr(u32 msr, u64 *val)
 {
@@ -68,6 +68,8 @@ static bool vmx_msr(u32 msr, u64 *val)
 	case MSR_IA32_VMX_BASIC:
 		*val = VMCS_REVISION | (u64)PAGE_SIZE << 32 | (u64)X86_MEMTYPE_WB << 50 |
 		       VMX_BASIC_INOUT | VMX_BASIC_TRUE_CTLS;
+		if (tdxsim_opt(update))
+			*val |= VMX_BASIC_NO_SEAMRET_INVD_VMCS;
 		return true;
 	case MSR_IA32_VMX_PINBASED_CTLS:
 	case MSR_IA32_VMX_TRUE_PINBASED_CTLS:
