@@ -8,7 +8,7 @@
 #include <linux/string.h>
 #include <asm/processor-flags.h>
 
-#include "tdxsim.h"
+#include "td.h"
 
 struct tdxsim_stats tdxsim_stats;
 
@@ -16,9 +16,115 @@ struct tdxsim_stats tdxsim_stats;
 
 /* In the order of the leaf numbers. */
 const struct tdxsim_leaf_desc tdxsim_leaves[TDXSIM_NR_LEAVES] = {
+	[LEAF_VP_ENTER] = {
+		.name = "TDH.VP.ENTER",
+		.handler = tdxsim_vp_enter,
+		.states = BIT(SYS_READY),
+	},
+	[LEAF_MNG_ADDCX] = {
+		.name = "TDH.MNG.ADDCX",
+		.handler = tdxsim_mng_addcx,
+		.states = BIT(SYS_READY),
+	},
+	[LEAF_MEM_PAGE_ADD] = {
+		.name = "TDH.MEM.PAGE.ADD",
+		.handler = tdxsim_mem_page_add,
+		.states = BIT(SYS_READY),
+	},
+	[LEAF_MEM_SEPT_ADD] = {
+		.name = "TDH.MEM.SEPT.ADD",
+		.handler = tdxsim_mem_sept_add,
+		.states = BIT(SYS_READY),
+	},
+	[LEAF_VP_ADDCX] = {
+		.name = "TDH.VP.ADDCX",
+		.handler = tdxsim_vp_addcx,
+		.states = BIT(SYS_READY),
+	},
+	[LEAF_MEM_PAGE_AUG] = {
+		.name = "TDH.MEM.PAGE.AUG",
+		.handler = tdxsim_mem_page_aug,
+		.states = BIT(SYS_READY),
+	},
+	[LEAF_MEM_RANGE_BLOCK] = {
+		.name = "TDH.MEM.RANGE.BLOCK",
+		.handler = tdxsim_mem_range_block,
+		.states = BIT(SYS_READY),
+	},
+	[LEAF_MNG_KEY_CONFIG] = {
+		.name = "TDH.MNG.KEY.CONFIG",
+		.handler = tdxsim_mng_key_config,
+		.states = BIT(SYS_READY),
+	},
+	[LEAF_MNG_CREATE] = {
+		.name = "TDH.MNG.CREATE",
+		.handler = tdxsim_mng_create,
+		.states = BIT(SYS_READY),
+	},
+	[LEAF_VP_CREATE] = {
+		.name = "TDH.VP.CREATE",
+		.handler = tdxsim_vp_create,
+		.states = BIT(SYS_READY),
+	},
+	[LEAF_MNG_RD] = {
+		.name = "TDH.MNG.RD",
+		.handler = tdxsim_mng_rd,
+		.states = BIT(SYS_READY),
+	},
+	[LEAF_MR_EXTEND] = {
+		.name = "TDH.MR.EXTEND",
+		.handler = tdxsim_mr_extend,
+		.states = BIT(SYS_READY),
+	},
+	[LEAF_MR_FINALIZE] = {
+		.name = "TDH.MR.FINALIZE",
+		.handler = tdxsim_mr_finalize,
+		.states = BIT(SYS_READY),
+	},
+	[LEAF_VP_FLUSH] = {
+		.name = "TDH.VP.FLUSH",
+		.handler = tdxsim_vp_flush,
+		.states = BIT(SYS_READY),
+	},
+	[LEAF_MNG_VPFLUSHDONE] = {
+		.name = "TDH.MNG.VPFLUSHDONE",
+		.handler = tdxsim_mng_vpflushdone,
+		.states = BIT(SYS_READY),
+	},
+	[LEAF_MNG_KEY_FREEID] = {
+		.name = "TDH.MNG.KEY.FREEID",
+		.handler = tdxsim_mng_key_freeid,
+		.states = BIT(SYS_READY),
+	},
+	[LEAF_MNG_INIT] = {
+		.name = "TDH.MNG.INIT",
+		.handler = tdxsim_mng_init,
+		.states = BIT(SYS_READY),
+	},
+	[LEAF_VP_INIT] = {
+		.name = "TDH.VP.INIT",
+		.handler = tdxsim_vp_init,
+		.max_version = 1,
+		.states = BIT(SYS_READY),
+	},
 	[LEAF_PHYMEM_PAGE_RDMD] = {
 		.name = "TDH.PHYMEM.PAGE.RDMD",
 		.handler = tdxsim_phymem_page_rdmd,
+		.states = BIT(SYS_READY),
+	},
+	[LEAF_VP_RD] = {
+		.name = "TDH.VP.RD",
+		.handler = tdxsim_vp_rd,
+		.states = BIT(SYS_READY),
+	},
+	[LEAF_PHYMEM_PAGE_RECLAIM] = {
+		.name = "TDH.PHYMEM.PAGE.RECLAIM",
+		.handler = tdxsim_phymem_page_reclaim,
+		.states = BIT(SYS_READY),
+	},
+	[LEAF_MEM_PAGE_REMOVE] = {
+		.name = "TDH.MEM.PAGE.REMOVE",
+		.handler = tdxsim_mem_page_remove,
 		.states = BIT(SYS_READY),
 	},
 	[LEAF_SYS_KEY_CONFIG] = {
@@ -52,6 +158,26 @@ const struct tdxsim_leaf_desc tdxsim_leaves[TDXSIM_NR_LEAVES] = {
 	[LEAF_SYS_TDMR_INIT] = {
 		.name = "TDH.SYS.TDMR.INIT",
 		.handler = tdxsim_sys_tdmr_init,
+		.states = BIT(SYS_READY),
+	},
+	[LEAF_MEM_TRACK] = {
+		.name = "TDH.MEM.TRACK",
+		.handler = tdxsim_mem_track,
+		.states = BIT(SYS_READY),
+	},
+	[LEAF_PHYMEM_CACHE_WB] = {
+		.name = "TDH.PHYMEM.CACHE.WB",
+		.handler = tdxsim_phymem_cache_wb,
+		.states = BIT(SYS_READY),
+	},
+	[LEAF_PHYMEM_PAGE_WBINVD] = {
+		.name = "TDH.PHYMEM.PAGE.WBINVD",
+		.handler = tdxsim_phymem_page_wbinvd,
+		.states = BIT(SYS_READY),
+	},
+	[LEAF_VP_WR] = {
+		.name = "TDH.VP.WR",
+		.handler = tdxsim_vp_wr,
 		.states = BIT(SYS_READY),
 	},
 	[LEAF_SYS_CONFIG] = {
@@ -94,6 +220,12 @@ const struct tdxsim_leaf_desc tdxsim_leaves[TDXSIM_NR_LEAVES] = {
 		.states = TDXSIM_ANY_STATE & ~BIT(SYS_DISABLED),
 		.lock = SYS_LOCK_EXCLUSIVE,
 		.before_lp_init = true,
+	},
+	[LEAF_QUOTE_GET] = {
+		.name = "TDH.QUOTE.GET",
+		.handler = tdxsim_quote_get,
+		.states = BIT(SYS_READY),
+		.needs_feature = TDXSIM_FEATURE_QUOTING,
 	},
 	[LEAF_QUOTE_INIT] = {
 		.name = "TDH.QUOTE.INIT",
