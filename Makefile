@@ -14,7 +14,7 @@ tool = @env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL tools/$(1)
 help:	## this list
 	@echo 'Targets:'
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1@\2/p' $(MAKEFILE_LIST) | \
-		while IFS=@ read -r target text; do printf '%-14s%s\n' "$$target" "$$text"; done | sed 's/^/  /'
+		while IFS=@ read -r target text; do printf '%-15s%s\n' "$$target" "$$text"; done | sed 's/^/  /'
 	@echo
 	@echo 'Variables:'
 	@echo '  V=1         all output of the long steps'

@@ -32,7 +32,7 @@ die()
 {
 	printf 'error: %s\n' "$1" >&2
 	shift
-	[[ $# -eq 0 ]] || printf '       %s\n' "$@" >&2
+	[[ $# -eq 0 ]] || printf '%s\n' "$@" | sed 's/^/       /' >&2
 	exit 1
 }
 
@@ -162,7 +162,7 @@ compiler()
 # The fixed build identity lets ccache find what another checkout has built.
 kmake()
 {
-	make CC="$(compiler "${KCC:-gcc}")" LOCALVERSION= KBUILD_BUILD_USER=tdxsim KBUILD_BUILD_HOST=tdxsim \
+	make CC="$(compiler "${KCC:-gcc}")" LOCALVERSION= KBUILD_BUILD_USER=make KBUILD_BUILD_HOST=test \
 		KBUILD_BUILD_TIMESTAMP='1970-01-01' -j"$JOBS" "$@"
 }
 
