@@ -17,10 +17,6 @@
 
 struct tdxsim_sys tdxsim_sys;
 
-/* As long as there are no leaves for TDs in the build. */
-void __weak tdxsim_quotes_drop(void) { }
-void __weak tdxsim_tds_drop(void) { }
-
 void tdxsim_module_load(bool keep_handoff)
 {
 	struct tdxsim_lock lock = tdxsim_sys.lock;
