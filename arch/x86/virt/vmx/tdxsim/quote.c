@@ -9,6 +9,7 @@
 #include <linux/bitfield.h>
 #include <linux/delay.h>
 #include <linux/mm.h>
+#include <linux/percpu.h>
 #include <linux/siphash.h>
 #include <linux/spinlock.h>
 #include <linux/string.h>
@@ -30,6 +31,8 @@ static struct quote_slot {
 
 static DEFINE_RAW_SPINLOCK(slots_lock);
 
+#define REPORT_DATA	128
+#define REPORT_MRTD	528
 #define REPORT_MAC	224
 #define REPORT_MAC_LEN	32
 #define REPORT_LEN	1024
@@ -128,18 +131,23 @@ struct quote_head {
 	u8 reportdata[64];
 };
 
-static void quote_page(u8 *page, unsigned int nr, const u8 *report)
+static u64 quote_digest(const struct tdxsim_td *td, const u8 *report)
 {
-	struct { u64 digest; u64 i; } in;
 	siphash_key_t key = platform_key;
+
+	key.key[1] += tdxsim_sys.quote_key_generation;
+	return siphash_2u64(siphash(report, REPORT_LEN, &key), td->key, &key);
+}
+
+static void quote_page(u8 *page, unsigned int nr, u64 digest, const u8 *report)
+{
+	u64 word = siphash_1u64(nr, &(siphash_key_t){ { digest } });
 	u64 *p = (u64 *)page;
 	unsigned int i;
 
-	key.key[1] += tdxsim_sys.quote_key_generation;
-	in.digest = siphash(report, REPORT_LEN, &key);
 	for (i = 0; i < PAGE_SIZE / sizeof(*p); i++) {
-		in.i = (u64)nr * (PAGE_SIZE / sizeof(*p)) + i;
-		p[i] = siphash(&in, sizeof(in), &key);
+		word = (word ^ word >> 29) * 0xbf58476d1ce4e5b9ULL + i;
+		p[i] = word;
 	}
 
 	if (!nr) {
@@ -148,17 +156,23 @@ static void quote_page(u8 *page, unsigned int nr, const u8 *report)
 			.generation = tdxsim_sys.quote_key_generation,
 		};
 
-		memcpy(head.mrtd, report + 528, sizeof(head.mrtd));
-		memcpy(head.reportdata, report + 128, sizeof(head.reportdata));
+		memcpy(head.mrtd, report + REPORT_MRTD, sizeof(head.mrtd));
+		memcpy(head.reportdata, report + REPORT_DATA, sizeof(head.reportdata));
 		memcpy(page, &head, sizeof(head));
 	}
 }
 
-static void write_quote(u64 list, const u8 *report, u32 size)
+/* Handlers run with interrupts off: one of each for a CPU. */
+static DEFINE_PER_CPU(struct {
+	u8 page[PAGE_SIZE];
+	u8 report[REPORT_LEN];
+}, scratch);
+
+static void write_quote(u64 list, const struct tdxsim_td *td, const u8 *report, u32 size)
 {
+	u64 digest = quote_digest(td, report);
 	struct list_iter it = { .node = tdxsim_va(list) };
-	static DEFINE_PER_CPU(u8 [PAGE_SIZE], page);
-	u8 *buf = this_cpu_ptr(page);
+	u8 *buf = this_cpu_ptr(&scratch)->page;
 	unsigned int nr;
 
 	for (nr = 0; nr * PAGE_SIZE < size; nr++) {
@@ -167,7 +181,7 @@ static void write_quote(u64 list, const u8 *report, u32 size)
 		/* The host has changed the list since it was checked. */
 		if (!to)
 			return;
-		quote_page(buf, nr, report);
+		quote_page(buf, nr, digest, report);
 		memcpy(to, buf, min_t(u32, PAGE_SIZE, size - nr * PAGE_SIZE));
 	}
 }
@@ -241,7 +255,7 @@ void tdxsim_quotes_drop_td(u64 tdr)
 #define QUOTE_FORMAT		GENMASK_ULL(47, 32)
 #define QUOTE_FORMAT_DEFAULT	0xffff
 
-static u64 check_operands(struct pt_regs *regs)
+static u64 check_operands(struct pt_regs *regs, u32 size)
 {
 	if ((regs->dx & ~QUOTE_FORMAT) ||
 	    FIELD_GET(QUOTE_FORMAT, regs->dx) != QUOTE_FORMAT_DEFAULT)
@@ -250,7 +264,7 @@ static u64 check_operands(struct pt_regs *regs)
 		return tdxsim_status(ST_OPERAND_INVALID, OPID_R9);
 	if (!tdxsim_hpa_is_memory(regs->r8, PAGE_SIZE, PAGE_SIZE))
 		return tdxsim_status(ST_OPERAND_INVALID, OPID_R8);
-	if (regs->r11 < tdxsim_sys.max_quote_size || regs->r11 > TDXSIM_MAX_QUOTE_SIZE)
+	if (regs->r11 < size || regs->r11 > TDXSIM_MAX_QUOTE_SIZE)
 		return tdxsim_status(ST_OPERAND_INVALID, OPID_R11);
 	if (!list_ok(regs->r10, regs->r11))
 		return tdxsim_status(ST_OPERAND_INVALID, OPID_R10);
@@ -258,28 +272,34 @@ static u64 check_operands(struct pt_regs *regs)
 	return ST_SUCCESS;
 }
 
-static u64 step(struct tdxsim_td *td, struct pt_regs *regs)
+static void take_time(unsigned int us)
+{
+	mdelay(us / USEC_PER_MSEC);
+	udelay(us % USEC_PER_MSEC);
+}
+
+static u64 step(struct tdxsim_td *td, struct pt_regs *regs, u32 size)
 {
 	struct quote_slot *slot = slot_get(td->tdr, regs->r10);
-	u8 report[REPORT_LEN];
+	u8 *report = this_cpu_ptr(&scratch)->report;
 	u64 status = ST_SUCCESS;
 
 	if (!slot)
 		return tdxsim_status(ST_OPERAND_BUSY, OPID_SYS);
 
-	udelay(tdxsim_opt(quote_step_us));
+	take_time(tdxsim_opt(quote_step_us));
 	if (tdxsim_step(&slot->steps)) {
 		slot_put(slot, false);
 		return ST_INTERRUPTED_RESUMABLE;
 	}
 
-	memcpy(report, tdxsim_va(regs->r8), sizeof(report));
+	memcpy(report, tdxsim_va(regs->r8), REPORT_LEN);
 	/* A report of this platform, and of this TD. */
-	if (!report_ok(report) || memcmp(report + 528, td->mrtd, sizeof(td->mrtd))) {
+	if (!report_ok(report) || memcmp(report + REPORT_MRTD, td->mrtd, sizeof(td->mrtd))) {
 		status = tdxsim_status(ST_OPERAND_INVALID, OPID_R8);
 	} else {
-		write_quote(regs->r10, report, tdxsim_sys.max_quote_size);
-		regs->cx = tdxsim_sys.max_quote_size;
+		write_quote(regs->r10, td, report, size);
+		regs->cx = size;
 		atomic64_inc(&tdxsim_stats.quotes_made);
 	}
 
@@ -295,6 +315,7 @@ u64 tdxsim_quote_get(struct pt_regs *regs, u8 version)
 {
 	struct tdxsim_td_ref ref;
 	u64 status;
+	u32 size;
 
 	status = tdxsim_quote_check_ready();
 	if (status)
@@ -304,9 +325,11 @@ u64 tdxsim_quote_get(struct pt_regs *regs, u8 version)
 	if (status)
 		return status;
 
-	status = check_operands(regs);
+	/* TDH.QUOTE.INIT may change it at any time. */
+	size = READ_ONCE(tdxsim_sys.max_quote_size);
+	status = check_operands(regs, size);
 	if (!status)
-		status = step(ref.td, regs);
+		status = step(ref.td, regs, size);
 
 	tdxsim_td_put(&ref);
 	return status;

@@ -94,7 +94,7 @@ bool tdxsim_sept_walk(struct tdxsim_td *td, u64 gpa, unsigned int level,
 }
 
 /* RCX, RDX of an error: the entry, and its level and state. */
-static void entry_details(struct pt_regs *regs, const struct tdxsim_sept_walk *walk)
+void tdxsim_sept_details(struct pt_regs *regs, const struct tdxsim_sept_walk *walk)
 {
 	u64 entry = READ_ONCE(*walk->entry);
 
@@ -149,7 +149,7 @@ static u64 sept_op_begin(struct pt_regs *regs, struct sept_op *op, enum tdxsim_t
 	if (tdxsim_sept_walk(op->ref.td, op->gpa, op->level, &op->walk))
 		return ST_SUCCESS;
 
-	entry_details(regs, &op->walk);
+	tdxsim_sept_details(regs, &op->walk);
 	status = tdxsim_status(ST_EPT_WALK_FAILED, OPID_RCX);
 	tdxsim_unlock(&op->ref.td->sept_lock, tree_mode);
 put:
@@ -165,7 +165,7 @@ static void sept_op_end(struct sept_op *op)
 
 static u64 wrong_state(struct pt_regs *regs, struct sept_op *op)
 {
-	entry_details(regs, &op->walk);
+	tdxsim_sept_details(regs, &op->walk);
 	return tdxsim_status(ST_EPT_ENTRY_STATE_INCORRECT, OPID_RCX);
 }
 
@@ -239,7 +239,11 @@ u64 tdxsim_mem_page_add(struct pt_regs *regs, u8 version)
 		status = ST_OP_STATE_INCORRECT;
 		goto out;
 	}
-	if (!tdxsim_hpa_is_memory(regs->r9, PAGE_SIZE, PAGE_SIZE) || regs->r9 == regs->r8) {
+	if ((READ_ONCE(*op.walk.entry) & SEPT_STATE) != SEPT_FREE) {
+		status = wrong_state(regs, &op);
+		goto out;
+	}
+	if (!tdxsim_hpa_is_memory(regs->r9, PAGE_SIZE, PAGE_SIZE)) {
 		status = tdxsim_status(ST_OPERAND_INVALID, OPID_R9);
 		goto out;
 	}
@@ -248,7 +252,8 @@ u64 tdxsim_mem_page_add(struct pt_regs *regs, u8 version)
 	if (status)
 		goto out;
 
-	memcpy(tdxsim_va(regs->r8), tdxsim_va(regs->r9), PAGE_SIZE);
+	/* It may be the same page. */
+	memmove(tdxsim_va(regs->r8), tdxsim_va(regs->r9), PAGE_SIZE);
 	scramble(op.ref.td->key, regs->r8);
 	memcpy(header + 16, &op.gpa, sizeof(op.gpa));
 	sha384_update(&op.ref.td->mr_ctx, header, sizeof(header));
@@ -286,23 +291,20 @@ u64 tdxsim_mem_range_block(struct pt_regs *regs, u8 version)
 	switch (entry & SEPT_STATE) {
 	case SEPT_MAPPED:
 	case SEPT_PENDING:
-		/* A CPU may be accepting the page. */
-		if (!try_cmpxchg(op.walk.entry, &entry, (entry & ~SEPT_STATE) |
-				 ((entry & SEPT_STATE) == SEPT_MAPPED ? SEPT_BLOCKED :
-								       SEPT_PENDING_BLOCKED))) {
-			status = tdxsim_status(ST_OPERAND_BUSY, OPID_SEPT_ENTRY);
-			break;
-		}
+		WRITE_ONCE(*op.walk.entry, (entry & SEPT_HPA) |
+			   ((entry & SEPT_STATE) == SEPT_MAPPED ? SEPT_BLOCKED :
+								 SEPT_PENDING_BLOCKED));
+		/* Who enters in a later epoch has seen the entry blocked. */
+		smp_mb();
 		set_bepoch(entry & SEPT_HPA, READ_ONCE(op.ref.td->epoch));
 		break;
 	case SEPT_BLOCKED:
 	case SEPT_PENDING_BLOCKED:
-		entry_details(regs, &op.walk);
+		tdxsim_sept_details(regs, &op.walk);
 		status = tdxsim_status(ST_GPA_RANGE_ALREADY_BLOCKED, OPID_RCX);
 		break;
 	default:
-		entry_details(regs, &op.walk);
-		status = tdxsim_status(ST_EPT_ENTRY_FREE, OPID_RCX);
+		status = wrong_state(regs, &op);
 	}
 
 	sept_op_end(&op);
@@ -347,7 +349,29 @@ static bool is_tracked(struct tdxsim_td *td, u64 hpa)
 	return bepoch + 1 < epoch || !atomic_read(&td->running[bepoch & 1]);
 }
 
-/* RCX: GPA and level, RDX: TDR */
+static u64 check_removable(struct pt_regs *regs, struct sept_op *op, u64 entry)
+{
+	/* Before finalization no vCPU has run: nothing to block or track. */
+	bool tracking = op->ref.td->op == TD_RUNNABLE;
+
+	switch (entry & SEPT_STATE) {
+	case SEPT_BLOCKED:
+	case SEPT_PENDING_BLOCKED:
+		if (tracking && !is_tracked(op->ref.td, entry & SEPT_HPA))
+			return tdxsim_status(ST_TLB_TRACKING_NOT_DONE, OPID_RCX);
+		return ST_SUCCESS;
+	case SEPT_MAPPED:
+	case SEPT_PENDING:
+		if (!tracking)
+			return ST_SUCCESS;
+		tdxsim_sept_details(regs, &op->walk);
+		return tdxsim_status(ST_GPA_RANGE_NOT_BLOCKED, OPID_RCX);
+	default:
+		return wrong_state(regs, op);
+	}
+}
+
+/* RCX: GPA and level, RDX: TDR. RCX out: the page. */
 u64 tdxsim_mem_page_remove(struct pt_regs *regs, u8 version)
 {
 	struct tdxsim_pamt *pamt;
@@ -359,33 +383,32 @@ u64 tdxsim_mem_page_remove(struct pt_regs *regs, u8 version)
 		return status;
 
 	entry = READ_ONCE(*op.walk.entry);
-	hpa = entry & SEPT_HPA;
-	if ((entry & SEPT_STATE) != SEPT_BLOCKED && (entry & SEPT_STATE) != SEPT_PENDING_BLOCKED) {
-		entry_details(regs, &op.walk);
-		status = tdxsim_status((entry & SEPT_STATE) == SEPT_FREE ?
-				       ST_EPT_ENTRY_FREE : ST_GPA_RANGE_NOT_BLOCKED, OPID_RCX);
-		goto out;
-	}
-
-	/* Before finalization no vCPU has run. */
-	if (op.ref.td->op == TD_RUNNABLE && !is_tracked(op.ref.td, hpa)) {
-		status = ST_TLB_TRACKING_NOT_DONE;
-		goto out;
-	}
-
-	status = tdxsim_pamt_get_type(hpa, PT_REG, TDXSIM_EXCLUSIVE, OPID_REG_PAGE, &pamt);
+	status = check_removable(regs, &op, entry);
 	if (status)
 		goto out;
 
-	WRITE_ONCE(*op.walk.entry, SEPT_FREE);
-	memset(tdxsim_va(hpa), 0, PAGE_SIZE);
-	tdxsim_pamt_set(pamt, PT_NDA, 0);
-	atomic_dec(&op.ref.td->children);
+	/* Two CPUs may remove it at the same time: who has the page's metadata does it. */
+	hpa = entry & SEPT_HPA;
+	status = tdxsim_pamt_get_type(hpa, PT_REG, TDXSIM_EXCLUSIVE, OPID_RCX, &pamt);
+	if (status)
+		goto out;
+
+	if (try_cmpxchg(op.walk.entry, &entry, SEPT_FREE)) {
+		memset(tdxsim_va(hpa), 0, PAGE_SIZE);
+		tdxsim_pamt_set(pamt, PT_NDA, 0);
+		atomic_dec(&op.ref.td->children);
+		regs->cx = hpa;
+	} else {
+		status = wrong_state(regs, &op);
+	}
 	tdxsim_pamt_put(pamt, TDXSIM_EXCLUSIVE);
 out:
 	sept_op_end(&op);
 	return status;
 }
+
+/* Two vCPUs may accept a page at the same time; one of them clears it. */
+static DEFINE_RAW_SPINLOCK(accept_lock);
 
 u64 tdxsim_sept_accept(struct tdxsim_td *td, u64 gpa, unsigned int level, bool *violation)
 {
@@ -412,13 +435,11 @@ u64 tdxsim_sept_accept(struct tdxsim_td *td, u64 gpa, unsigned int level, bool *
 		return ST_SUCCESS;
 	}
 
-	/*
-	 * Pending pages are nobody's to read, so it can be cleared before it is
-	 * mapped, unless two vCPUs accept it at the same time: the tree lock.
-	 */
-	if (!tdxsim_trylock(&td->sept_lock, TDXSIM_EXCLUSIVE))
+	/* So that it is not blocked meanwhile. */
+	if (!tdxsim_trylock(&td->sept_lock, TDXSIM_SHARED))
 		return tdxsim_status(ST_OPERAND_BUSY, OPID_SEPT_TREE);
 
+	raw_spin_lock(&accept_lock);
 	entry = READ_ONCE(*walk.entry);
 	if ((entry & SEPT_STATE) == SEPT_PENDING && (entry & SEPT_HPA) == hpa) {
 		memset(tdxsim_va(hpa), 0, PAGE_SIZE);
@@ -428,6 +449,7 @@ u64 tdxsim_sept_accept(struct tdxsim_td *td, u64 gpa, unsigned int level, bool *
 		*violation = true;
 	}
 
-	tdxsim_unlock(&td->sept_lock, TDXSIM_EXCLUSIVE);
+	raw_spin_unlock(&accept_lock);
+	tdxsim_unlock(&td->sept_lock, TDXSIM_SHARED);
 	return ST_SUCCESS;
 }

@@ -3,6 +3,7 @@
  * tdxsim: life of a TD, from TDH.MNG.CREATE to the last TDH.PHYMEM.PAGE.RECLAIM.
  */
 #include <linux/bitfield.h>
+#include <linux/bitops.h>
 #include <linux/mm.h>
 #include <linux/string.h>
 #include <linux/timekeeping.h>
@@ -18,20 +19,31 @@ static struct {
 	struct tdxsim_lock lock;
 	struct {
 		enum hkid_state state;
-		u64 dirty_pkgs;		/* HKID_FLUSHED: caches not written back yet */
+		unsigned long dirty_pkgs;	/* HKID_FLUSHED: caches not written back yet */
 	} hkid[TDXSIM_NR_TDX_KEYIDS];
 } kot;
 
-static u64 all_pkgs(void)
-{
-	unsigned int nr = topology_max_packages();
+/* TDH.PHYMEM.CACHE.WB in progress on a package. */
+static struct cache_wb {
+	struct tdxsim_lock lock;
+	bool interrupted;
+	unsigned long hkids;		/* those that it is for, counted from the first one */
+	struct tdxsim_steps steps;
+} cache_wbs[TDXSIM_MAX_PKGS];
 
-	return nr >= 64 ? ~0ULL : BIT_ULL(nr) - 1;
+static_assert(TDXSIM_NR_TDX_KEYIDS <= BITS_PER_LONG && TDXSIM_MAX_PKGS <= BITS_PER_LONG);
+
+/* Key Encryption Table: one key is programmed at a time. */
+static struct tdxsim_lock ket_lock;
+
+static unsigned long all_pkgs(void)
+{
+	return GENMASK(min(topology_max_packages(), TDXSIM_MAX_PKGS) - 1, 0);
 }
 
-static u64 this_pkg(void)
+static unsigned int this_pkg(void)
 {
-	return BIT_ULL(topology_logical_package_id(raw_smp_processor_id()));
+	return topology_logical_package_id(raw_smp_processor_id());
 }
 
 u64 tdxsim_td_get(u64 tdr, enum tdxsim_lock_mode mode, u32 opid, struct tdxsim_td_ref *ref)
@@ -56,8 +68,7 @@ static u64 check_op(const struct tdxsim_td *td, enum tdxsim_td_op op)
 	if (td->fatal)
 		return ST_TD_FATAL;
 	if (td->life != TD_KEYS_CONFIGURED)
-		return td->life == TD_HKID_ASSIGNED ? ST_TD_KEYS_NOT_CONFIGURED :
-						      ST_LIFECYCLE_STATE_INCORRECT;
+		return ST_TD_KEYS_NOT_CONFIGURED;
 	if (td->nr_tdcx != TDXSIM_TDCS_PAGES)
 		return ST_TDCS_NOT_ALLOCATED;
 	if (td->op < op)
@@ -105,7 +116,7 @@ u64 tdxsim_mng_create(struct pt_regs *regs, u8 version)
 	struct tdxsim_td *td;
 	u64 status;
 
-	if (!tdxsim_hkid_is_private(hkid) || hkid == tdxsim_sys.global_hkid)
+	if (!tdxsim_hkid_is_private(hkid))
 		return tdxsim_status(ST_OPERAND_INVALID, OPID_RDX);
 
 	status = tdxsim_pamt_get_type(regs->cx, PT_NDA, TDXSIM_EXCLUSIVE, OPID_RCX, &pamt);
@@ -117,7 +128,7 @@ u64 tdxsim_mng_create(struct pt_regs *regs, u8 version)
 		goto out;
 	}
 
-	if (kot.hkid[i].state != HKID_FREE) {
+	if (kot.hkid[i].state != HKID_FREE || hkid == tdxsim_sys.global_hkid) {
 		status = ST_HKID_NOT_FREE;
 		goto unlock;
 	}
@@ -139,6 +150,29 @@ out:
 	return status;
 }
 
+static u64 key_config(struct tdxsim_td *td)
+{
+	if (td->fatal)
+		return ST_TD_FATAL;
+	if (td->life != TD_HKID_ASSIGNED)
+		return ST_LIFECYCLE_STATE_INCORRECT;
+	if (td->key_pkgs & BIT(this_pkg()))
+		return ST_KEY_CONFIGURED;
+
+	if (!tdxsim_trylock(&ket_lock, TDXSIM_EXCLUSIVE))
+		return tdxsim_status(ST_OPERAND_BUSY, OPID_KET);
+
+	/* Another one for each TD is enough: it keeps nobody out. */
+	if (!td->key)
+		td->key = ktime_get_mono_fast_ns() * 0x9e3779b97f4a7c15ULL ^ td->tdr;
+	td->key_pkgs |= BIT(this_pkg());
+	if (td->key_pkgs == all_pkgs())
+		td->life = TD_KEYS_CONFIGURED;
+	tdxsim_unlock(&ket_lock, TDXSIM_EXCLUSIVE);
+
+	return ST_SUCCESS;
+}
+
 /* RCX: TDR. Once on each package. */
 u64 tdxsim_mng_key_config(struct pt_regs *regs, u8 version)
 {
@@ -149,21 +183,7 @@ u64 tdxsim_mng_key_config(struct pt_regs *regs, u8 version)
 	if (status)
 		return status;
 
-	if (ref.td->fatal) {
-		status = ST_TD_FATAL;
-	} else if (ref.td->key_pkgs & this_pkg()) {
-		status = ref.td->life == TD_HKID_ASSIGNED ? ST_KEY_CONFIGURED :
-							   ST_LIFECYCLE_STATE_INCORRECT;
-	} else if (ref.td->life != TD_HKID_ASSIGNED) {
-		status = ST_LIFECYCLE_STATE_INCORRECT;
-	} else {
-		ref.td->key_pkgs |= this_pkg();
-		if (!ref.td->key)
-			ref.td->key = ktime_get_mono_fast_ns() * 0x9e3779b97f4a7c15ULL ^ ref.td->tdr;
-		if ((ref.td->key_pkgs & all_pkgs()) == all_pkgs())
-			ref.td->life = TD_KEYS_CONFIGURED;
-	}
-
+	status = key_config(ref.td);
 	tdxsim_td_put(&ref);
 	return status;
 }
@@ -181,8 +201,7 @@ u64 tdxsim_mng_addcx(struct pt_regs *regs, u8 version)
 	if (ref.td->fatal)
 		status = ST_TD_FATAL;
 	else if (ref.td->life != TD_KEYS_CONFIGURED)
-		status = ref.td->life == TD_HKID_ASSIGNED ? ST_TD_KEYS_NOT_CONFIGURED :
-							    ST_LIFECYCLE_STATE_INCORRECT;
+		status = ST_TD_KEYS_NOT_CONFIGURED;
 	else if (ref.td->nr_tdcx == TDXSIM_TDCS_PAGES)
 		status = ST_TDCX_NUM_INCORRECT;
 	else
@@ -431,9 +450,10 @@ u64 tdxsim_mr_extend(struct pt_regs *regs, u8 version)
 	} else if (gpa % 256 || gpa >= tdxsim_td_shared_bit(ref.td)) {
 		status = tdxsim_status(ST_OPERAND_INVALID, OPID_RCX);
 	} else if (!tdxsim_sept_walk(ref.td, gpa, 0, &walk)) {
-		status = tdxsim_status(ST_EPT_WALK_FAILED, OPID_RCX);
+		status = tdxsim_status(ST_EPT_ENTRY_NOT_PRESENT, OPID_RCX);
+		tdxsim_sept_details(regs, &walk);
 	} else if ((*walk.entry & SEPT_STATE) != SEPT_MAPPED) {
-		status = tdxsim_status(ST_EPT_ENTRY_STATE_INCORRECT, OPID_RCX);
+		status = ST_EPT_ENTRY_NOT_PRESENT;
 	} else {
 		hpa = *walk.entry & SEPT_HPA;
 		memcpy(header + 16, &gpa, sizeof(gpa));
@@ -502,28 +522,64 @@ u64 tdxsim_mng_vpflushdone(struct pt_regs *regs, u8 version)
 	return status;
 }
 
+static unsigned long flushed_hkids(void)
+{
+	unsigned long hkids = 0;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(kot.hkid); i++) {
+		if (kot.hkid[i].state == HKID_FLUSHED)
+			hkids |= BIT(i);
+	}
+
+	return hkids;
+}
+
+static u64 cache_wb(struct cache_wb *wb, bool resume)
+{
+	unsigned int i;
+
+	if (!resume) {
+		wb->interrupted = false;
+		wb->steps.done = 0;
+		wb->hkids = flushed_hkids();
+		if (!wb->hkids)
+			return ST_NO_HKID_READY_TO_WBCACHE;
+	} else if (!wb->interrupted) {
+		return ST_WBCACHE_RESUME_ERROR;
+	}
+
+	wb->interrupted = tdxsim_step(&wb->steps);
+	if (wb->interrupted)
+		return ST_INTERRUPTED_RESUMABLE;
+
+	/* Other packages do the same at the same time. */
+	for_each_set_bit(i, &wb->hkids, TDXSIM_NR_TDX_KEYIDS)
+		clear_bit(this_pkg(), &kot.hkid[i].dirty_pkgs);
+
+	return ST_SUCCESS;
+}
+
 /* RCX: 0 begin, 1 go on. Once on each package. */
 u64 tdxsim_phymem_cache_wb(struct pt_regs *regs, u8 version)
 {
-	u64 status = ST_NO_HKID_READY_TO_WBCACHE;
-	unsigned int i;
+	struct cache_wb *wb = &cache_wbs[this_pkg()];
+	u64 status;
 
 	if (regs->cx > 1)
 		return tdxsim_status(ST_OPERAND_INVALID, OPID_RCX);
-	/* It always is done at once, so there is nothing to go on with. */
-	if (regs->cx == 1)
-		return ST_WBCACHE_RESUME_ERROR;
-	if (!tdxsim_trylock(&kot.lock, TDXSIM_EXCLUSIVE))
-		return tdxsim_status(ST_OPERAND_BUSY, OPID_KOT);
 
-	for (i = 0; i < ARRAY_SIZE(kot.hkid); i++) {
-		if (kot.hkid[i].state == HKID_FLUSHED && (kot.hkid[i].dirty_pkgs & this_pkg())) {
-			kot.hkid[i].dirty_pkgs &= ~this_pkg();
-			status = ST_SUCCESS;
-		}
+	if (!tdxsim_trylock(&wb->lock, TDXSIM_EXCLUSIVE))
+		return tdxsim_status(ST_OPERAND_BUSY, OPID_WBCACHE);
+
+	if (tdxsim_trylock(&kot.lock, TDXSIM_SHARED)) {
+		status = cache_wb(wb, regs->cx);
+		tdxsim_unlock(&kot.lock, TDXSIM_SHARED);
+	} else {
+		status = tdxsim_status(ST_OPERAND_BUSY, OPID_KOT);
 	}
 
-	tdxsim_unlock(&kot.lock, TDXSIM_EXCLUSIVE);
+	tdxsim_unlock(&wb->lock, TDXSIM_EXCLUSIVE);
 	return status;
 }
 
@@ -603,19 +659,15 @@ u64 tdxsim_phymem_page_reclaim(struct pt_regs *regs, u8 version)
 	if (status)
 		return status;
 
-	regs->cx = pamt->type;
-	regs->dx = tdxsim_pamt_owner(pamt);
-	regs->r8 = TDXSIM_4K;
-
 	switch (pamt->type) {
-	case PT_NDA:
-		status = tdxsim_status(ST_PAGE_ALREADY_FREE, OPID_RCX);
-		break;
 	case PT_REG:
 	case PT_TDR:
 	case PT_TDCX:
 	case PT_TDVPR:
 	case PT_SEPT:
+		regs->cx = pamt->type;
+		regs->dx = tdxsim_pamt_owner(pamt);
+		regs->r8 = TDXSIM_4K;
 		status = reclaim(pamt, hpa);
 		break;
 	default:
@@ -648,6 +700,7 @@ u64 tdxsim_phymem_page_wbinvd(struct pt_regs *regs, u8 version)
 void tdxsim_tds_drop(void)
 {
 	memset(&kot, 0, sizeof(kot));
+	memset(cache_wbs, 0, sizeof(cache_wbs));
 	atomic_set(&tdxsim_stats.tds, 0);
 	atomic_set(&tdxsim_stats.vcpus, 0);
 }

@@ -75,6 +75,7 @@ struct tdxsim_td {
 	struct sha384_ctx mr_ctx;	/* what MRTD is made of, until FINALIZE */
 	u8 mrtd[SHA384_DIGEST_SIZE];
 	u8 rtmr[4][SHA384_DIGEST_SIZE];
+	u32 x2apic_ids[TDXSIM_MAX_VCPUS_PER_TD];	/* by index of the vCPU */
 	u64 td_ctls;
 	u64 notify_enables;
 	struct tdxsim_td_params params;
@@ -195,6 +196,7 @@ struct tdxsim_sept_walk {
 
 bool tdxsim_sept_walk(struct tdxsim_td *td, u64 gpa, unsigned int level,
 		      struct tdxsim_sept_walk *walk);
+void tdxsim_sept_details(struct pt_regs *regs, const struct tdxsim_sept_walk *walk);
 void tdxsim_page_open(struct tdxsim_td *td, u64 hpa);
 void tdxsim_page_close(struct tdxsim_td *td, u64 hpa);
 /* TDG.MEM.PAGE.ACCEPT of a page that is pending: zeroes, and mapped. */

@@ -47,11 +47,27 @@ static void vcpu_put(struct vcpu_ref *ref)
 	tdxsim_pamt_put(ref->pamt, ref->mode);
 }
 
+static bool has_all_pages(const struct tdxsim_vcpu *vcpu)
+{
+	return vcpu->nr_tdcx == ARRAY_SIZE(vcpu->tdcx);
+}
+
+static u64 wrong_state(const struct tdxsim_vcpu *vcpu)
+{
+	return tdxsim_status(ST_VCPU_STATE_INCORRECT, vcpu->state);
+}
+
 /* Associate the vCPU with this CPU, unless it is with another one. */
-static u64 associate(struct vcpu_ref *ref)
+static u64 associate(struct vcpu_ref *ref, bool may_be_disabled)
 {
 	int cpu = raw_smp_processor_id();
 	int old = NO_CPU;
+
+	if (!has_all_pages(ref->vcpu))
+		return ST_TDCX_NUM_INCORRECT;
+	if (ref->vcpu->state != VCPU_READY &&
+	    !(may_be_disabled && ref->vcpu->state == VCPU_DISABLED))
+		return wrong_state(ref->vcpu);
 
 	if (atomic_try_cmpxchg(&ref->vcpu->cpu, &old, cpu)) {
 		atomic_inc(&ref->td.td->nr_assoc);
@@ -96,8 +112,8 @@ u64 tdxsim_vp_addcx(struct pt_regs *regs, u8 version)
 		return status;
 
 	if (ref.vcpu->state != VCPU_CREATED)
-		status = ST_VCPU_STATE_INCORRECT;
-	else if (ref.vcpu->nr_tdcx == ARRAY_SIZE(ref.vcpu->tdcx))
+		status = wrong_state(ref.vcpu);
+	else if (has_all_pages(ref.vcpu))
 		status = ST_TDCX_NUM_INCORRECT;
 	else
 		status = tdxsim_td_take_page(ref.td.td, regs->cx, PT_TDCX, OPID_RCX);
@@ -156,40 +172,60 @@ static void init_state(struct tdxsim_td *td, struct tdxsim_vcpu *vcpu, u64 rcx)
 	*(u32 *)(tdxsim_va(vcpu->tdcx[1]) + 24) = 0x1f80;
 }
 
+static u64 check_x2apic_id(const struct tdxsim_td *td, u64 id)
+{
+	int i;
+
+	if (id >> 32)
+		return tdxsim_status(ST_OPERAND_INVALID, OPID_R8);
+
+	for (i = 0; i < atomic_read(&td->nr_vcpus); i++) {
+		if (td->x2apic_ids[i] == id)
+			return tdxsim_status(ST_X2APIC_ID_NOT_UNIQUE, id);
+	}
+
+	return ST_SUCCESS;
+}
+
+/* The TDR is held exclusively. */
+static u64 init_vcpu(struct vcpu_ref *ref, u64 rcx, u64 x2apic_id)
+{
+	struct tdxsim_vcpu *vcpu = ref->vcpu;
+	struct tdxsim_td *td = ref->td.td;
+	u64 status;
+
+	if (!has_all_pages(vcpu))
+		return ST_TDCX_NUM_INCORRECT;
+	if (vcpu->state != VCPU_CREATED)
+		return wrong_state(vcpu);
+	if (atomic_read(&td->nr_vcpus) >= td->params.max_vcpus)
+		return ST_MAX_VCPUS_EXCEEDED;
+	status = check_x2apic_id(td, x2apic_id);
+	if (status)
+		return status;
+
+	vcpu->index = atomic_read(&td->nr_vcpus);
+	vcpu->x2apic_id = x2apic_id;
+	td->x2apic_ids[vcpu->index] = x2apic_id;
+	atomic_inc(&td->nr_vcpus);
+	init_state(td, vcpu, rcx);
+	vcpu->state = VCPU_READY;
+
+	return associate(ref, false);
+}
+
 /* RCX: TDVPR, RDX: initial RCX and R8, R8 (version 1): x2APIC id */
 u64 tdxsim_vp_init(struct pt_regs *regs, u8 version)
 {
 	struct vcpu_ref ref;
 	u64 status;
-	int index;
 
 	status = vcpu_get(regs->cx, TDXSIM_EXCLUSIVE, TDXSIM_EXCLUSIVE, &ref);
 	if (status)
 		return status;
 
-	if (ref.vcpu->state != VCPU_CREATED) {
-		status = ST_VCPU_STATE_INCORRECT;
-	} else if (ref.vcpu->nr_tdcx != ARRAY_SIZE(ref.vcpu->tdcx)) {
-		status = ST_TDCX_NUM_INCORRECT;
-	} else if (version && (regs->r8 >> 32)) {
-		status = tdxsim_status(ST_OPERAND_INVALID, OPID_R8);
-	} else {
-		/* The TDR is held exclusively. */
-		index = atomic_read(&ref.td.td->nr_vcpus);
-		if (index >= ref.td.td->params.max_vcpus)
-			status = ST_MAX_VCPUS_EXCEEDED;
-		else
-			status = associate(&ref);
-	}
-
-	if (!status) {
-		ref.vcpu->index = index;
-		ref.vcpu->x2apic_id = version ? regs->r8 : index;
-		init_state(ref.td.td, ref.vcpu, regs->dx);
-		ref.vcpu->state = VCPU_READY;
-		atomic_inc(&ref.td.td->nr_vcpus);
-	}
-
+	status = init_vcpu(&ref, regs->dx, version ? regs->r8 :
+						     atomic_read(&ref.td.td->nr_vcpus));
 	vcpu_put(&ref);
 	return status;
 }
@@ -208,16 +244,20 @@ u64 tdxsim_vp_flush(struct pt_regs *regs, u8 version)
 		return status;
 
 	vcpu = tdxsim_va(regs->cx);
-	/* Also for TDs that are fatal or half-built: they can be torn down. */
+	/* Also for a TD that is fatal: it is to be torn down. */
 	status = tdxsim_td_get(tdxsim_pamt_owner(pamt), TDXSIM_SHARED, OPID_TDR, &ref);
 	if (status)
 		goto out;
 
 	cpu = raw_smp_processor_id();
-	if (atomic_try_cmpxchg(&vcpu->cpu, &cpu, NO_CPU))
+	if (ref.td->life != TD_KEYS_CONFIGURED)
+		status = ST_TD_KEYS_NOT_CONFIGURED;
+	else if (!has_all_pages(vcpu))
+		status = ST_TDCX_NUM_INCORRECT;
+	else if (atomic_try_cmpxchg(&vcpu->cpu, &cpu, NO_CPU))
 		atomic_dec(&ref.td->nr_assoc);
 	else
-		status = cpu == NO_CPU ? ST_VCPU_NOT_ASSOCIATED : ST_VCPU_ASSOCIATED;
+		status = ST_VCPU_NOT_ASSOCIATED;
 
 	tdxsim_td_put(&ref);
 out:
@@ -345,10 +385,7 @@ u64 tdxsim_vp_rd(struct pt_regs *regs, u8 version)
 	if (status)
 		return status;
 
-	if (ref.vcpu->state != VCPU_READY)
-		status = ST_VCPU_STATE_INCORRECT;
-	else
-		status = associate(&ref);
+	status = associate(&ref, true);
 	if (!status)
 		status = read_field(ref.vcpu, regs->dx, &val);
 
@@ -367,10 +404,7 @@ u64 tdxsim_vp_wr(struct pt_regs *regs, u8 version)
 	if (status)
 		return status;
 
-	if (ref.vcpu->state != VCPU_READY)
-		status = ST_VCPU_STATE_INCORRECT;
-	else
-		status = associate(&ref);
+	status = associate(&ref, false);
 	if (!status) {
 		read_field(ref.vcpu, regs->dx, &old);
 		status = write_field(ref.vcpu, regs->dx,
