@@ -190,9 +190,11 @@ static void setup_controls(struct vmcb *vmcb)
 		INTERCEPT_VMSAVE, INTERCEPT_STGI, INTERCEPT_CLGI, INTERCEPT_SKINIT,
 		INTERCEPT_WBINVD, INTERCEPT_MONITOR, INTERCEPT_MWAIT, INTERCEPT_XSETBV,
 	};
+	u32 int_state = vmcb->control.int_state;
 	unsigned int i;
 
 	memset(&vmcb->control, 0, sizeof(vmcb->control));
+	vmcb->control.int_state = int_state;
 	for (i = 0; i < ARRAY_SIZE(bits); i++)
 		intercept(vmcb, bits[i]);
 	vmcb->control.iopm_base_pa = __pa(all_ones);
@@ -210,6 +212,9 @@ static void setup_crs(struct tdxsim_vcpu *vcpu, struct vmcb *vmcb)
 		vmcb->save.cr0 &= ~X86_CR0_WP;
 	vmcb->save.cr3 = tdxsim_mmu_root();
 	vmcb->save.cr4 = (vcpu->cr4 & ~(X86_CR4_LA57 | X86_CR4_PCIDE | X86_CR4_PGE)) | X86_CR4_PAE;
+	/* Without paging there are no user pages, but all of the shadow's are. */
+	if (!(vcpu->cr0 & X86_CR0_PG))
+		vmcb->save.cr4 &= ~(X86_CR4_SMEP | X86_CR4_SMAP);
 	vmcb->save.efer = vcpu->efer | EFER_LME | EFER_LMA | EFER_NX | EFER_SVME;
 	vmcb->save.g_pat = 0x0007040600070406ULL;
 }
@@ -315,7 +320,6 @@ static void vmrun(struct tdxsim_vcpu *vcpu, struct vmcb *vmcb)
 
 	vcpu->gpr[GPR_RAX] = vmcb->save.rax;
 	vcpu->gpr[GPR_RSP] = vmcb->save.rsp;
-	/* SCE is the one bit of EFER that is the guest's; it writes it by WRMSR. */
 	keep_event(vcpu, vmcb);
 }
 
@@ -334,6 +338,7 @@ static enum tdxsim_run exit_interrupt(struct tdxsim_run_ctx *ctx)
 static void run(struct tdxsim_run_ctx *ctx)
 {
 	struct svm_cpu *cpu = this_cpu_ptr(&svm_cpu);
+	u64 tsc_aux = native_read_msr(MSR_TSC_AUX);
 	u64 efer = native_read_msr(MSR_EFER);
 	enum tdxsim_run what = RUN_GUEST;
 	u64 host_dr[4];
@@ -342,6 +347,7 @@ static void run(struct tdxsim_run_ctx *ctx)
 	tdxsim_mmu_begin(ctx->td, ctx->vcpu);
 	native_wrmsrq(MSR_EFER, efer | EFER_SVME);
 	native_wrmsrq(MSR_VM_HSAVE_PA, __pa(cpu->hsave));
+	native_wrmsrq(MSR_TSC_AUX, ctx->vcpu->tsc_aux);
 	swap_dr(ctx->vcpu, host_dr);
 	tdxsim_fpu_get(ctx->td, ctx->vcpu);
 
@@ -369,6 +375,7 @@ static void run(struct tdxsim_run_ctx *ctx)
 
 	tdxsim_fpu_put(ctx->td, ctx->vcpu);
 	swap_dr_back(ctx->vcpu, host_dr);
+	native_wrmsrq(MSR_TSC_AUX, tsc_aux);
 	native_wrmsrq(MSR_EFER, efer);
 	tdxsim_mmu_end();
 }

@@ -12,6 +12,7 @@
 #include <asm/apicdef.h>
 #include <asm/fpu/types.h>
 #include <asm/insn.h>
+#include <asm/msr.h>
 #include <asm/msr-index.h>
 #include <asm/processor-flags.h>
 #include <asm/svm.h>
@@ -29,19 +30,55 @@
 #define VE_IO		30
 #define VE_RDMSR	31
 #define VE_WRMSR	32
-#define VE_MWAIT	36
-#define VE_MONITOR	39
 #define VE_EPT		48
 #define VE_WBINVD	54
 
 #define EXIT_TRIPLE_FAULT	2
 
+/* Classes of exceptions, of which some pairs make a double fault. */
+enum exception_class { BENIGN, CONTRIBUTORY, PAGE_FAULT, DOUBLE_FAULT };
+
+static enum exception_class exception_class(u8 vector)
+{
+	switch (vector) {
+	case X86_TRAP_DE:
+	case X86_TRAP_TS:
+	case X86_TRAP_NP:
+	case X86_TRAP_SS:
+	case X86_TRAP_GP:
+		return CONTRIBUTORY;
+	case X86_TRAP_PF:
+	case X86_TRAP_VE:
+		return PAGE_FAULT;
+	case X86_TRAP_DF:
+		return DOUBLE_FAULT;
+	default:
+		return BENIGN;
+	}
+}
+
+static bool is_double_fault(u8 first, u8 second)
+{
+	switch (exception_class(first)) {
+	case BENIGN:
+		return false;
+	case CONTRIBUTORY:
+		return exception_class(second) == CONTRIBUTORY;
+	default:
+		return exception_class(second) != BENIGN;
+	}
+}
+
 void tdxsim_inject(struct tdxsim_run_ctx *ctx, u8 vector, bool has_error, u32 error)
 {
 	struct tdxsim_event *ev = &ctx->vcpu->event;
 
-	/* A fault while an exception was being delivered. */
-	if (ev->valid && ev->type == SVM_EVTINJ_TYPE_EXEPT >> 8) {
+	/* A fault while another event was being delivered. */
+	if (ev->valid && ev->type == SVM_EVTINJ_TYPE_INTR >> 8) {
+		tdxsim_apic_untake(ctx->vcpu, ev->vector);
+	} else if (ev->valid && ev->type == SVM_EVTINJ_TYPE_NMI >> 8) {
+		ctx->vcpu->pend_nmi = true;
+	} else if (ev->valid && is_double_fault(ev->vector, vector)) {
 		if (ev->vector == X86_TRAP_DF) {
 			ctx->vcpu->state = VCPU_DISABLED;
 			ev->valid = false;
@@ -56,6 +93,13 @@ void tdxsim_inject(struct tdxsim_run_ctx *ctx, u8 vector, bool has_error, u32 er
 		.valid = true, .type = SVM_EVTINJ_TYPE_EXEPT >> 8, .vector = vector,
 		.has_error = has_error, .error = error,
 	};
+}
+
+/* The instruction is done: on to the next, which no STI or MOV SS holds up any more. */
+void tdxsim_skip_insn(struct tdxsim_run_ctx *ctx, unsigned int len)
+{
+	ctx->vmcb->save.rip += len;
+	ctx->vmcb->control.int_state &= ~SVM_INTERRUPT_SHADOW_MASK;
 }
 
 static enum tdxsim_run triple_fault(struct tdxsim_run_ctx *ctx)
@@ -168,6 +212,12 @@ int tdxsim_apic_take(struct tdxsim_vcpu *vcpu)
 	vcpu->irr[vector / 64] &= ~BIT_ULL(vector % 64);
 	vcpu->isr[vector / 64] |= BIT_ULL(vector % 64);
 	return vector;
+}
+
+void tdxsim_apic_untake(struct tdxsim_vcpu *vcpu, u8 vector)
+{
+	vcpu->isr[vector / 64] &= ~BIT_ULL(vector % 64);
+	vcpu->irr[vector / 64] |= BIT_ULL(vector % 64);
 }
 
 void tdxsim_apic_eoi(struct tdxsim_vcpu *vcpu)
@@ -308,7 +358,8 @@ static int td_wrmsr(struct tdxsim_run_ctx *ctx, u32 msr, u64 val)
 		save->sysenter_cs = val;
 		return 1;
 	case MSR_TSC_AUX:
-		vcpu->tsc_aux = val;
+		vcpu->tsc_aux = (u32)val;
+		native_wrmsrq(MSR_TSC_AUX, vcpu->tsc_aux);
 		return 1;
 	case MSR_FS_BASE:
 		field = &save->fs.base;
@@ -381,7 +432,7 @@ static enum tdxsim_run handle_msr(struct tdxsim_run_ctx *ctx)
 		set_gpr32(vcpu, GPR_RAX, val);
 		set_gpr32(vcpu, GPR_RDX, val >> 32);
 	}
-	ctx->vmcb->save.rip += 2;
+	tdxsim_skip_insn(ctx, 2);
 	return RUN_GUEST;
 }
 
@@ -411,7 +462,7 @@ static enum tdxsim_run handle_cpuid(struct tdxsim_run_ctx *ctx)
 	set_gpr32(vcpu, GPR_RBX, regs[1]);
 	set_gpr32(vcpu, GPR_RCX, regs[2]);
 	set_gpr32(vcpu, GPR_RDX, regs[3]);
-	ctx->vmcb->save.rip += 2;
+	tdxsim_skip_insn(ctx, 2);
 	return RUN_GUEST;
 }
 
@@ -503,7 +554,10 @@ static bool fetch_insn(struct tdxsim_run_ctx *ctx, struct insn *insn, u8 buf[MAX
 			    in_64bit_mode(ctx) ? INSN_MODE_64 : INSN_MODE_32);
 }
 
-/* MOV to and from control registers, LMSW, CLTS. SMSW reads what the CPU has. */
+/* LMSW's operand has the low four bits of CR0; PE cannot be cleared by it. */
+#define LMSW_BITS	(X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS)
+
+/* MOV to and from control registers, CLTS; SMSW and LMSW with a register. */
 static enum tdxsim_run handle_cr(struct tdxsim_run_ctx *ctx)
 {
 	struct tdxsim_vcpu *vcpu = ctx->vcpu;
@@ -519,6 +573,16 @@ static enum tdxsim_run handle_cr(struct tdxsim_run_ctx *ctx)
 	reg = X86_MODRM_RM(insn.modrm.value) | (X86_REX_B(insn.rex_prefix.value) ? 8 : 0);
 	cr = X86_MODRM_REG(insn.modrm.value) | (X86_REX_R(insn.rex_prefix.value) ? 8 : 0);
 	switch (insn.opcode.bytes[1]) {
+	case 0x01:
+		if (X86_MODRM_MOD(insn.modrm.value) != 3)
+			return tdxsim_exit_fatal(ctx, "SMSW and LMSW with memory are not supported");
+		if (X86_MODRM_REG(insn.modrm.value) == 4)
+			vcpu->gpr[reg] = in_64bit_mode(ctx) && insn.opnd_bytes == 8 ?
+					 vcpu->cr0 : (u32)vcpu->cr0;
+		else
+			ok = write_cr(vcpu, 0, (vcpu->cr0 & ~(u64)(LMSW_BITS & ~X86_CR0_PE)) |
+					       (vcpu->gpr[reg] & LMSW_BITS));
+		break;
 	case 0x06:
 		ok = write_cr(vcpu, 0, vcpu->cr0 & ~(u64)X86_CR0_TS);
 		break;
@@ -536,7 +600,7 @@ static enum tdxsim_run handle_cr(struct tdxsim_run_ctx *ctx)
 	if (!ok)
 		return inject_gp(ctx);
 
-	ctx->vmcb->save.rip += insn.length;
+	tdxsim_skip_insn(ctx, insn.length);
 	return RUN_GUEST;
 }
 
@@ -551,7 +615,7 @@ static enum tdxsim_run handle_xsetbv(struct tdxsim_run_ctx *ctx)
 		return inject_gp(ctx);
 
 	vcpu->xcr0 = val;
-	ctx->vmcb->save.rip += 3;
+	tdxsim_skip_insn(ctx, 3);
 	return RUN_GUEST;
 }
 
@@ -564,7 +628,7 @@ static enum tdxsim_run handle_invlpg(struct tdxsim_run_ctx *ctx)
 		return tdxsim_exit_fatal(ctx, "INVLPG cannot be decoded");
 
 	tdxsim_mmu_flush();
-	ctx->vmcb->save.rip += insn.length;
+	tdxsim_skip_insn(ctx, insn.length);
 	return RUN_GUEST;
 }
 
@@ -584,14 +648,17 @@ static enum tdxsim_run handle_io(struct tdxsim_run_ctx *ctx)
 static enum tdxsim_run handle_ud(struct tdxsim_run_ctx *ctx)
 {
 	static const u8 tdcall[] = { 0x66, 0x0f, 0x01, 0xcc };
-	u8 buf[sizeof(tdcall)];
+	static const u8 vmcall[] = { 0x0f, 0x01, 0xc1 };
+	u8 buf[sizeof(tdcall)] = {};
 
-	if (tdxsim_guest_fetch(ctx->td, ctx->vcpu, buf, sizeof(buf)) == sizeof(buf) &&
-	    !memcmp(buf, tdcall, sizeof(buf))) {
+	tdxsim_guest_fetch(ctx->td, ctx->vcpu, buf, sizeof(buf));
+	if (!memcmp(buf, tdcall, sizeof(tdcall))) {
 		if (!in_64bit_mode(ctx) || ctx->vmcb->save.cpl)
 			return inject_gp(ctx);
 		return tdxsim_tdcall(ctx);
 	}
+	if (!memcmp(buf, vmcall, sizeof(vmcall)))
+		return ve_for_insn(ctx, VE_VMCALL, 0, sizeof(vmcall));
 
 	return inject(ctx, X86_TRAP_UD, false, 0);
 }
@@ -605,7 +672,6 @@ enum tdxsim_run tdxsim_handle_exit(struct tdxsim_run_ctx *ctx)
 {
 	u64 code = ctx->vmcb->control.exit_code;
 
-	/* Spurious reads of code bytes above flush nothing that the guest uses. */
 	switch ((u32)code) {
 	case SVM_EXIT_EXCP_BASE + X86_TRAP_PF:
 		return handle_pf(ctx);

@@ -257,7 +257,9 @@ static enum tdxsim_xlate guest_walk(struct mmu *m, struct tdxsim_vcpu *vcpu, u64
 
 	denied = (write && !rw && (user || (vcpu->cr0 & X86_CR0_WP))) || (user && !us) ||
 		 (access == ACCESS_EXEC && nx) ||
-		 (!user && us && access == ACCESS_EXEC && (vcpu->cr4 & X86_CR4_SMEP));
+		 (!user && us && access == ACCESS_EXEC && (vcpu->cr4 & X86_CR4_SMEP)) ||
+		 (!user && us && access != ACCESS_EXEC && (vcpu->cr4 & X86_CR4_SMAP) &&
+		  !(tdxsim_vmcb(vcpu)->save.rflags & X86_EFLAGS_AC));
 	if (denied) {
 		f->error |= X86_PF_PROT;
 		return XLATE_PF;
@@ -271,7 +273,8 @@ static enum tdxsim_xlate guest_walk(struct mmu *m, struct tdxsim_vcpu *vcpu, u64
 	/* A first write has to come here: it sets the dirty bit. */
 	f->writable = (rw || (!user && !(vcpu->cr0 & X86_CR0_WP))) &&
 		      (READ_ONCE(*pte) & _PAGE_DIRTY);
-	f->user = us;
+	/* Writable because of CR0.WP = 0 is so for the supervisor only. */
+	f->user = us && (rw || !f->writable);
 	f->nx = nx;
 	return XLATE_OK;
 }

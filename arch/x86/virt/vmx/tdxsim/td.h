@@ -150,7 +150,7 @@ struct tdxsim_vcpu {
 static_assert(sizeof(struct tdxsim_vcpu) <= PAGE_SIZE);
 
 enum { GPR_RAX, GPR_RCX, GPR_RDX, GPR_RBX, GPR_RSP, GPR_RBP, GPR_RSI, GPR_RDI,
-       GPR_R8, GPR_R9, GPR_R10, GPR_R11, GPR_R12, GPR_R13, GPR_R14, GPR_R15 };
+	GPR_R8, GPR_R9, GPR_R10, GPR_R11, GPR_R12, GPR_R13, GPR_R14, GPR_R15 };
 
 static inline struct vmcb *tdxsim_vmcb(const struct tdxsim_vcpu *vcpu)
 {
@@ -269,6 +269,9 @@ bool tdxsim_apic_pending(const struct tdxsim_vcpu *vcpu);
 void tdxsim_apic_sync(struct tdxsim_vcpu *vcpu);
 void tdxsim_apic_eoi(struct tdxsim_vcpu *vcpu);
 int tdxsim_apic_take(struct tdxsim_vcpu *vcpu);
+/* The interrupt could not be delivered: it is pending again. */
+void tdxsim_apic_untake(struct tdxsim_vcpu *vcpu, u8 vector);
+void tdxsim_skip_insn(struct tdxsim_run_ctx *ctx, unsigned int len);
 
 /* quote.c */
 void tdxsim_make_report_mac(const u8 *report, u8 mac[32]);

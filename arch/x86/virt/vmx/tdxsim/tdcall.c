@@ -52,7 +52,7 @@ static_assert(offsetof(struct report, attributes) == 512);
 static enum tdxsim_run done(struct tdxsim_run_ctx *ctx, u64 status)
 {
 	ctx->vcpu->gpr[GPR_RAX] = status;
-	ctx->vmcb->save.rip += TDCALL_LEN;
+	tdxsim_skip_insn(ctx, TDCALL_LEN);
 	return RUN_GUEST;
 }
 
@@ -99,7 +99,7 @@ static enum tdxsim_run vp_vmcall(struct tdxsim_run_ctx *ctx)
 
 	vcpu->vmcall_mask = mask;
 	vcpu->in_vmcall = true;
-	ctx->vmcb->save.rip += TDCALL_LEN;
+	tdxsim_skip_insn(ctx, TDCALL_LEN);
 	ctx->exit.status = ST_SUCCESS | EXIT_TDCALL;
 	return EXIT_TO_HOST;
 }
@@ -287,10 +287,17 @@ static enum tdxsim_run vm_rd_wr(struct tdxsim_run_ctx *ctx, bool write)
 	return done(ctx, ST_SUCCESS);
 }
 
-/* RAX: leaf, and version in bits 23:16 */
+/* RAX: leaf, and version in bits 23:16. TDG.VM.RD is the only one with another than 0. */
 enum tdxsim_run tdxsim_tdcall(struct tdxsim_run_ctx *ctx)
 {
-	switch (ctx->vcpu->gpr[GPR_RAX]) {
+	u64 rax = ctx->vcpu->gpr[GPR_RAX];
+	u64 leaf = rax & TDXSIM_RAX_LEAF;
+
+	if ((rax & ~(TDXSIM_RAX_LEAF | TDXSIM_RAX_VERSION)) ||
+	    FIELD_GET(TDXSIM_RAX_VERSION, rax) > (leaf == TDG_VM_RD))
+		return bad_operand(ctx, OPID_RAX);
+
+	switch (leaf) {
 	case TDG_VP_VMCALL:
 		return vp_vmcall(ctx);
 	case TDG_VP_INFO:
