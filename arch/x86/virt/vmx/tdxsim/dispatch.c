@@ -14,7 +14,14 @@ struct tdxsim_stats tdxsim_stats;
 
 #define INITIALIZED	(BIT(SYS_INIT_DONE) | BIT(SYS_CONFIG_DONE) | BIT(SYS_READY))
 
-/* In the order of the leaf numbers. */
+/*
+ * In the order of the leaf numbers. What a leaf does is in the section of its
+ * name in the TDX Module ABI Reference Specification, "TDH.MNG.CREATE Leaf" and
+ * so on. TDH.EXT.* and TDH.QUOTE.*, and version 1 of TDH.SYS.CONFIG and
+ * TDH.SYS.UPDATE, are too new for the public one: they follow what was said
+ * of them on the mailing lists. SEAMLDR.* are in the SEAM Loader (SEAMLDR)
+ * Interface Specification, as SEAMLDR.INFO and SEAMLDR.INSTALL.
+ */
 const struct tdxsim_leaf_desc tdxsim_leaves[TDXSIM_NR_LEAVES] = {
 	[LEAF_VP_ENTER] = {
 		.name = "TDH.VP.ENTER",
