@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Ask the running kernel through the real ioctl what a VMM is told about TDX, and compare it with what
- * the case expects: "none" (no TDX here), "userspace" or "kernel" (who makes Quotes).
+ * Ask the running kernel through the real ioctl what a VMM is told about TDX, and
+ * compare it with what the case expects: "none" (no TDX here), "userspace" or "kernel"
+ * (who makes Quotes).
  *
- * Lines of TAP on stdout, numbered by who runs this. Each value also as "# name=value", for a table.
+ * Lines of TAP on stdout, numbered by who runs this. Each value also as "# name=value",
+ * for a table.
  */
 #include <err.h>
 #include <errno.h>
@@ -21,8 +23,9 @@
 /* More than any TDX module has to offer; KVM says -E2BIG if not. */
 #define MAX_CPUID_ENTRIES	256
 
-#define GET_QUOTE_BIT		(1ULL << 0)
-#define EVENT_NOTIFY_BIT	(1ULL << 1)
+/* Bits of R11 of GetTdVmCallInfo, leaf 1 */
+#define GET_QUOTE_BIT		0x1
+#define EVENT_NOTIFY_BIT	0x2
 
 static unsigned int nr_failed;
 
