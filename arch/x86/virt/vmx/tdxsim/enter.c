@@ -437,10 +437,8 @@ static u64 check_and_enter(struct tdxsim_td *td, struct tdxsim_vcpu *vcpu, struc
 	int old = -1;
 	u64 status;
 
-	if (vcpu->state == VCPU_DISABLED)
-		return ST_NON_RECOVERABLE_VCPU;
 	if (vcpu->state != VCPU_READY)
-		return ST_VCPU_STATE_INCORRECT;
+		return tdxsim_status(ST_VCPU_STATE_INCORRECT, vcpu->state);
 
 	if (atomic_try_cmpxchg(&vcpu->cpu, &old, cpu))
 		atomic_inc(&td->nr_assoc);

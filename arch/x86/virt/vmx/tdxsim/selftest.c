@@ -21,21 +21,13 @@
 #include <asm/topology.h>
 #include <asm/virt.h>
 
-#include "tdxsim.h"
+#include "selftest.h"
 
 static bool selftest;
 module_param(selftest, bool, 0444);
 MODULE_PARM_DESC(selftest, "Test the module at boot, before the kernel uses it");
 
-/* What a SEAMCALL that gave no status ended in. */
-#define TRAPPED		(~0ULL)
-#define NO_MODULE	(~1ULL)
-
-struct args {
-	u64 rcx, rdx, r8, r9, r10, r11;
-};
-
-static noinline u64 seamcall(u64 fn, struct args *args)
+noinline u64 seamcall(u64 fn, struct args *args)
 {
 	register u64 r8 asm("r8") = args->r8;
 	register u64 r9 asm("r9") = args->r9;
@@ -60,7 +52,7 @@ static noinline u64 seamcall(u64 fn, struct args *args)
 
 static unsigned int nr_tests, nr_failed;
 
-static void result(const char *what, u64 got, u64 want)
+void result(const char *what, u64 got, u64 want)
 {
 	nr_tests++;
 	if (got == want) {
@@ -72,21 +64,6 @@ static void result(const char *what, u64 got, u64 want)
 	pr_info("not ok %u %s\n", nr_tests, what);
 	pr_info("# expected 0x%llx, got 0x%llx\n", want, got);
 }
-
-/* A SEAMCALL, with these arguments, has to end in @want. */
-#define expect(what, want, fn, ...)						\
-({										\
-	struct args _args = { __VA_ARGS__ };					\
-										\
-	result(what, seamcall(fn, &_args), want);				\
-	_args;									\
-})
-
-#define V1			FIELD_PREP(TDXSIM_RAX_VERSION, 1)
-#define V2			FIELD_PREP(TDXSIM_RAX_VERSION, 2)
-#define INVALID(opid)		(ST_OPERAND_INVALID | (opid))
-#define KEYID_BIT		BIT_ULL(tdxsim_platform.phys_bits)
-#define HKID			TDXSIM_FIRST_TDX_KEYID
 
 #define FIELD_EXT_REQUIRED	0x3100000000000001ULL
 #define FIELD_EXT_PAGES		0x3100000200000000ULL
@@ -126,7 +103,6 @@ static void expect_resumable(const char *what, u64 fn)
  * Memory: one TDMR of 1 GB, of which NR_PAGES can be used and the rest is
  * reserved, the PAMTs among it.
  */
-#define NR_PAGES	8
 #define PAMT_4K_ORDER	get_order(SZ_1G / SZ_4K * TDXSIM_PAMT_ENTRY_SIZE)
 #define PAMT_2M_ORDER	get_order(SZ_1G / SZ_2M * TDXSIM_PAMT_ENTRY_SIZE)
 #define EXT_PAGES	5
@@ -171,7 +147,7 @@ static bool alloc_memory(void)
 	       mem.info && mem.list && mem.params;
 }
 
-static u64 page_pa(unsigned int i)
+u64 page_pa(unsigned int i)
 {
 	return __pa(mem.pages) + i * PAGE_SIZE;
 }
@@ -423,7 +399,7 @@ static void test_tdmr_init(void)
 }
 
 /* Type of a page, or the status if that cannot be told. */
-static void expect_page(const char *what, u64 pa, u64 want)
+void expect_page(const char *what, u64 pa, u64 want)
 {
 	struct args args = { .rcx = pa };
 	u64 status = seamcall(LEAF_PHYMEM_PAGE_RDMD, &args);
@@ -732,6 +708,7 @@ static void test_module(void)
 	test_rdmd();
 	test_ext_mem();
 	test_ext_init();
+	test_tds();
 	test_seamldr();
 	test_update();
 
