@@ -225,6 +225,13 @@ static enum tdxsim_run mem_page_accept(struct tdxsim_run_ctx *ctx)
 		return tdxsim_exit_violation(ctx, &f);
 	}
 
+	/*
+	 * The real module locks the entry only, here it is the tree: where that
+	 * is in use the guest must not see it. Run the TDCALL again.
+	 */
+	if (status == tdxsim_status(ST_OPERAND_BUSY, OPID_SEPT_TREE))
+		return RUN_GUEST;
+
 	return done(ctx, status);
 }
 
