@@ -335,20 +335,19 @@ static void test_finalize(void)
 /* TDH.VP.ENTER writes nearly all registers. Interrupts of this machine do not count. */
 static noinline u64 vp_enter(struct args *out)
 {
-	register u64 r8 asm("r8");
-	register u64 r9 asm("r9");
-	u64 rax, rcx, rdx;
+	u64 rax, rcx, rdx, r8;
 
 	do {
 		rax = LEAF_VP_ENTER;
 		rcx = page_pa(PG_TDVPR);
-		asm volatile(".byte 0x66, 0x0f, 0x01, 0xcf"
-			     : "+a" (rax), "+c" (rcx), "=d" (rdx), "=r" (r8), "=r" (r9)
-			     : : "memory", "cc", "rbx", "rsi", "rdi", "r10", "r11", "r12", "r13",
-				 "r14", "r15");
+		asm volatile(".byte 0x66, 0x0f, 0x01, 0xcf\n"
+			     "mov %%r8, %%rsi\n"
+			     : "+a" (rax), "+c" (rcx), "=d" (rdx), "=S" (r8)
+			     : : "memory", "cc", "rbx", "rdi", "r8", "r9", "r10", "r11", "r12",
+				 "r13", "r14", "r15");
 	} while (rax == VP_ENTER_INTERRUPT);
 
-	*out = (struct args){ .rcx = rcx, .rdx = rdx, .r8 = r8, .r9 = r9 };
+	*out = (struct args){ .rcx = rcx, .rdx = rdx, .r8 = r8 };
 	return rax;
 }
 
