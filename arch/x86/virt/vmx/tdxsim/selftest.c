@@ -29,24 +29,32 @@ MODULE_PARM_DESC(selftest, "Test the module at boot, before the kernel uses it")
 
 noinline u64 seamcall(u64 fn, struct args *args)
 {
-	register u64 r8 asm("r8") = args->r8;
-	register u64 r9 asm("r9") = args->r9;
-	register u64 r10 asm("r10") = args->r10;
-	register u64 r11 asm("r11") = args->r11;
 	u64 rax = fn, rcx = args->rcx, rdx = args->rdx, how = 0;
 
-	asm volatile("1:	.byte 0x66, 0x0f, 0x01, 0xcf\n"
+	/* R8 to R11 are loaded in here: a sanitizer's calls would not leave them alone. */
+	asm volatile("	mov %c[r8](%[args]), %%r8\n"
+		     "	mov %c[r9](%[args]), %%r9\n"
+		     "	mov %c[r10](%[args]), %%r10\n"
+		     "	mov %c[r11](%[args]), %%r11\n"
+		     "1:	.byte 0x66, 0x0f, 0x01, 0xcf\n"
 		     "	jnc 3f\n"
 		     "	mov $1, %[how]\n"
 		     "	jmp 3f\n"
 		     "2:	mov $2, %[how]\n"
-		     "3:\n"
+		     "3:	mov %%r8, %c[r8](%[args])\n"
+		     "	mov %%r9, %c[r9](%[args])\n"
+		     "	mov %%r10, %c[r10](%[args])\n"
+		     "	mov %%r11, %c[r11](%[args])\n"
 		     _ASM_EXTABLE(1b, 2b)
-		     : "+a" (rax), "+c" (rcx), "+d" (rdx), "+r" (r8), "+r" (r9), "+r" (r10),
-		       "+r" (r11), [how] "+r" (how)
-		     : : "memory", "cc");
+		     : "+a" (rax), "+c" (rcx), "+d" (rdx), [how] "+r" (how)
+		     : [args] "r" (args),
+		       [r8] "i" (offsetof(struct args, r8)), [r9] "i" (offsetof(struct args, r9)),
+		       [r10] "i" (offsetof(struct args, r10)),
+		       [r11] "i" (offsetof(struct args, r11))
+		     : "r8", "r9", "r10", "r11", "memory", "cc");
 
-	*args = (struct args){ rcx, rdx, r8, r9, r10, r11 };
+	args->rcx = rcx;
+	args->rdx = rdx;
 	return how == 2 ? TRAPPED : how ? NO_MODULE : rax;
 }
 
