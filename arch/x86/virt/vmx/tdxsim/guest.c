@@ -568,7 +568,7 @@ static enum tdxsim_run handle_cr(struct tdxsim_run_ctx *ctx)
 	u64 val;
 
 	if (!fetch_insn(ctx, &insn, buf) || insn.opcode.bytes[0] != 0x0f)
-		return tdxsim_exit_fatal(ctx, "an access to a control register cannot be decoded");
+		return tdxsim_exit_fatal(ctx, "a control register's access cannot be decoded");
 
 	reg = X86_MODRM_RM(insn.modrm.value) | (X86_REX_B(insn.rex_prefix.value) ? 8 : 0);
 	cr = X86_MODRM_REG(insn.modrm.value) | (X86_REX_R(insn.rex_prefix.value) ? 8 : 0);

@@ -299,9 +299,10 @@ enum tdxsim_run tdxsim_tdcall(struct tdxsim_run_ctx *ctx)
 {
 	u64 rax = ctx->vcpu->gpr[GPR_RAX];
 	u64 leaf = rax & TDXSIM_RAX_LEAF;
+	u64 max_version = leaf == TDG_VM_RD ? 1 : 0;
 
 	if ((rax & ~(TDXSIM_RAX_LEAF | TDXSIM_RAX_VERSION)) ||
-	    FIELD_GET(TDXSIM_RAX_VERSION, rax) > (leaf == TDG_VM_RD))
+	    FIELD_GET(TDXSIM_RAX_VERSION, rax) > max_version)
 		return bad_operand(ctx, OPID_RAX);
 
 	switch (leaf) {
