@@ -575,7 +575,7 @@ static enum tdxsim_run handle_cr(struct tdxsim_run_ctx *ctx)
 	switch (insn.opcode.bytes[1]) {
 	case 0x01:
 		if (X86_MODRM_MOD(insn.modrm.value) != 3)
-			return tdxsim_exit_fatal(ctx, "SMSW and LMSW with memory are not supported");
+			return tdxsim_exit_fatal(ctx, "SMSW and LMSW of memory are not modelled");
 		if (X86_MODRM_REG(insn.modrm.value) == 4)
 			vcpu->gpr[reg] = in_64bit_mode(ctx) && insn.opnd_bytes == 8 ?
 					 vcpu->cr0 : (u32)vcpu->cr0;
