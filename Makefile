@@ -9,7 +9,7 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 # not take them, or the jobs of this make, for theirs.
 tool = @env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL tools/$(1)
 
-.PHONY: help deps tree patches kernel selftests selftests-tar run test check vm clean distclean
+.PHONY: help deps tree patches kernel selftests selftests-tar run test mutants check vm clean distclean
 
 help:	## this list
 	@echo 'Targets:'
@@ -22,7 +22,7 @@ help:	## this list
 	@echo '  CASE=GLOB   with "test": only cases with such a name; GROUP=NAME: of that group; LIST=1: list them'
 	@echo '  ACCEL=kvm   QEMU accelerator; default tcg'
 	@echo '  FORCE=1     with "tree": make linux/ anew though it has work of yours, which becomes a branch'
-	@echo '  FRESH=1     with "check": also what has been checked before'
+	@echo '  FRESH=1     with "check" and "mutants": also what has been checked before'
 	@echo '  JOBS=N      compilers and VMs at once; default: one per CPU'
 
 deps:	## install what is missing on this machine (Debian packages)
@@ -48,6 +48,9 @@ run:	deps ## boot it on a TDX module without and with Quoting, and show what KVM
 
 test:	deps ## run all test cases (CASE=, GROUP=, LIST=1)
 	$(call tool,test)
+
+mutants: deps ## break the kernel in many ways, one by one, and see that the cases notice (MUTANT=GLOB, LIST=1)
+	$(call tool,mutants)
 
 check:	deps ## check the series patch by patch, and our own code
 	$(call tool,check)

@@ -13,6 +13,7 @@ LINUX_DIR=$TOP/linux
 PATCHES=$TOP/patches
 BUILD=$TOP/build
 LOGS=$BUILD/logs
+MUTATIONS=$TOP/tools/testing/mutations
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/kvm-tdx-quoting
 JOBS=${JOBS:-$(nproc)}
 V=${V:-0}
