@@ -18,6 +18,23 @@ check_out()
 	tree_git -C "$2" checkout -q --detach -f "$1"
 }
 
+# copy_built FROM TO: another work tree with what was built in it, which make need not build again
+copy_built()
+{
+	local git
+
+	need_space "$BUILD" 2500 "building a kernel"
+	rm -rf "$2"
+	tree_git -C "$LINUX_DIR" worktree prune
+	tree_git -C "$LINUX_DIR" worktree add -q --detach --no-checkout "$2" "$(tree_git -C "$1" rev-parse HEAD)"
+	git=$(<"$2/.git")
+	cp -aT "$1" "$2"
+	echo "$git" >"$2/.git"
+	cp "$(tree_git -C "$1" rev-parse --absolute-git-dir)/index" "$(tree_git -C "$2" rev-parse --absolute-git-dir)/"
+	# Times of files are what make goes by, so git must not write them anew because of others.
+	tree_git -C "$2" update-index -q --refresh
+}
+
 # configure FRAGMENT...: in the current directory, on top of tinyconfig
 configure()
 {
