@@ -47,8 +47,7 @@ struct quote_req {
 #define OTHER_SLOT		11
 #define OTHER_GPA		(2UL * SZ_4G)
 
-FIXTURE(edges)
-{
+struct quote_td {
 	struct kvm_vm *vm;
 	struct tdx_proxy vcpus[NR_VCPUS];
 	struct quote_req *reqs[NR_VCPUS];
@@ -56,6 +55,11 @@ FIXTURE(edges)
 	u64 len;		/* of a Quote */
 	u64 size;		/* of the smallest buffer for it */
 	u64 ms;			/* the time it took */
+};
+
+FIXTURE(edges)
+{
+	struct quote_td td;
 };
 
 static u64 now_ms(void)
@@ -71,23 +75,23 @@ static gpa_t buf_gpa(int vcpu)
 	return BUF_GPA + vcpu * BUF_SIZE;
 }
 
-static void make_request(FIXTURE_DATA(edges) *self, int vcpu, u64 size)
+static void make_request(struct quote_td *td, int vcpu, u64 size)
 {
-	struct quote_req *req = self->reqs[vcpu];
+	struct quote_req *req = td->reqs[vcpu];
 
 	memset(req, UNTOUCHED, size);
 	req->version = 1;
 	req->in_len = REPORT_SIZE;
-	memcpy(req->data, self->report, REPORT_SIZE);
+	memcpy(req->data, td->report, REPORT_SIZE);
 }
 
-static u64 get_quote(FIXTURE_DATA(edges) *self, gpa_t gpa, u64 size)
+static u64 get_quote(struct quote_td *td, gpa_t gpa, u64 size)
 {
-	return tdx_proxy_tdvmcall(&self->vcpus[0], TDVMCALL_GET_QUOTE, gpa | TDX_SHARED_BIT, size);
+	return tdx_proxy_tdvmcall(&td->vcpus[0], TDVMCALL_GET_QUOTE, gpa | TDX_SHARED_BIT, size);
 }
 
 /* A TD can have a TDREPORT only in private memory. */
-static void get_report(FIXTURE_DATA(edges) *self, gva_t private, gpa_t private_gpa,
+static void get_report(struct quote_td *td, gva_t private, gpa_t private_gpa,
 		       gva_t shared, const void *shared_hva)
 {
 	const struct tdcall_regs regs = {
@@ -95,17 +99,17 @@ static void get_report(FIXTURE_DATA(edges) *self, gva_t private, gpa_t private_g
 		.rcx = private_gpa,
 		.rdx = private_gpa + REPORT_SIZE,
 	};
-	struct tdx_proxy *td = &self->vcpus[0];
+	struct tdx_proxy *vcpu = &td->vcpus[0];
 
-	tdx_proxy_set_tdcall(td, &regs);
-	td->cmd->after = (struct tdx_proxy_copy) {
+	tdx_proxy_set_tdcall(vcpu, &regs);
+	vcpu->cmd->after = (struct tdx_proxy_copy) {
 		.to = shared,
 		.from = private,
 		.size = REPORT_SIZE,
 	};
-	tdx_proxy_run_without_exit(td);
-	TEST_ASSERT_EQ(td->cmd->regs.rax, 0);
-	memcpy(self->report, shared_hva, REPORT_SIZE);
+	tdx_proxy_run_without_exit(vcpu);
+	TEST_ASSERT_EQ(vcpu->cmd->regs.rax, 0);
+	memcpy(td->report, shared_hva, REPORT_SIZE);
 }
 
 FIXTURE_SETUP(edges)
@@ -116,58 +120,58 @@ FIXTURE_SETUP(edges)
 	void *shared_hva;
 	int i;
 
-	self->vm = __vm_tdx_create_with_proxies(self->vcpus, NR_VCPUS);
-	private = vm_alloc_page(self->vm);
-	private_gpa = addr_gva2gpa(self->vm, private);
-	shared = vm_alloc_shared(self->vm, SZ_4K, KVM_UTIL_MIN_VADDR, MEM_REGION_TEST_DATA);
-	shared_hva = addr_gva2hva(self->vm, shared);
-	vm_tdx_launch(self->vm);
-	vm_userspace_mem_region_add(self->vm, VM_MEM_SRC_ANONYMOUS, BUF_GPA, BUF_SLOT,
+	self->td.vm = __vm_tdx_create_with_proxies(self->td.vcpus, NR_VCPUS);
+	private = vm_alloc_page(self->td.vm);
+	private_gpa = addr_gva2gpa(self->td.vm, private);
+	shared = vm_alloc_shared(self->td.vm, SZ_4K, KVM_UTIL_MIN_VADDR, MEM_REGION_TEST_DATA);
+	shared_hva = addr_gva2hva(self->td.vm, shared);
+	vm_tdx_launch(self->td.vm);
+	vm_userspace_mem_region_add(self->td.vm, VM_MEM_SRC_ANONYMOUS, BUF_GPA, BUF_SLOT,
 				    NR_VCPUS * BUF_SIZE / SZ_4K, 0);
 
-	caps = vm_tdx_get_capabilities(self->vm);
+	caps = vm_tdx_get_capabilities(self->td.vm);
 	TEST_ASSERT(!caps->user_tdvmcallinfo_1_r11, "Quotes are made in userspace");
 	free(caps);
 
 	for (i = 0; i < NR_VCPUS; i++)
-		self->reqs[i] = addr_gpa2hva(self->vm, buf_gpa(i));
-	get_report(self, private, private_gpa, shared, shared_hva);
+		self->td.reqs[i] = addr_gpa2hva(self->td.vm, buf_gpa(i));
+	get_report(&self->td, private, private_gpa, shared, shared_hva);
 
-	make_request(self, 0, BUF_SIZE);
-	self->ms = now_ms();
-	TEST_ASSERT_EQ(get_quote(self, BUF_GPA, BUF_SIZE), TDVMCALL_STATUS_SUCCESS);
-	self->ms = now_ms() - self->ms;
-	TEST_ASSERT_EQ(self->reqs[0]->status, QUOTE_STATUS_SUCCESS);
-	self->len = self->reqs[0]->out_len;
-	self->size = align_up(sizeof(struct quote_req) + self->len, SZ_4K);
+	make_request(&self->td, 0, BUF_SIZE);
+	self->td.ms = now_ms();
+	TEST_ASSERT_EQ(get_quote(&self->td, BUF_GPA, BUF_SIZE), TDVMCALL_STATUS_SUCCESS);
+	self->td.ms = now_ms() - self->td.ms;
+	TEST_ASSERT_EQ(self->td.reqs[0]->status, QUOTE_STATUS_SUCCESS);
+	self->td.len = self->td.reqs[0]->out_len;
+	self->td.size = align_up(sizeof(struct quote_req) + self->td.len, SZ_4K);
 }
 
 FIXTURE_TEARDOWN(edges)
 {
-	kvm_vm_free(self->vm);
+	kvm_vm_free(self->td.vm);
 }
 
 /* The range comes first: that it is not aligned as well does not matter. */
 TEST_F(edges, unaligned_above_shared_memory)
 {
-	make_request(self, 0, self->size);
-	TEST_ASSERT_EQ(get_quote(self, (BUF_GPA + 8) | 1ULL << 48, SZ_64K),
+	make_request(&self->td, 0, self->td.size);
+	TEST_ASSERT_EQ(get_quote(&self->td, (BUF_GPA + 8) | 1ULL << 48, SZ_64K),
 		       TDVMCALL_STATUS_INVALID_OPERAND);
-	TEST_ASSERT_EQ(self->reqs[0]->status, UNTOUCHED_U64);
+	TEST_ASSERT_EQ(self->td.reqs[0]->status, UNTOUCHED_U64);
 }
 
 /* A buffer that is too small, with nothing behind it. */
 TEST_F(edges, last_page)
 {
 	gpa_t gpa = BUF_GPA + NR_VCPUS * BUF_SIZE - SZ_4K;
-	struct quote_req *req = addr_gpa2hva(self->vm, gpa);
+	struct quote_req *req = addr_gpa2hva(self->td.vm, gpa);
 
-	if (self->size == SZ_4K)
+	if (self->td.size == SZ_4K)
 		SKIP(return, "A Quote has not more than a page");
 
-	make_request(self, 0, SZ_4K);
-	memcpy(req, self->reqs[0], SZ_4K);
-	TEST_ASSERT_EQ(get_quote(self, gpa, SZ_4K), TDVMCALL_STATUS_SUCCESS);
+	make_request(&self->td, 0, SZ_4K);
+	memcpy(req, self->td.reqs[0], SZ_4K);
+	TEST_ASSERT_EQ(get_quote(&self->td, gpa, SZ_4K), TDVMCALL_STATUS_SUCCESS);
 	TEST_ASSERT_EQ(req->status, QUOTE_STATUS_ERROR);
 	TEST_ASSERT_EQ(req->out_len, 0);
 }
@@ -177,21 +181,21 @@ TEST_F(edges, status_not_writable)
 {
 	u64 ret;
 
-	if (self->size == SZ_4K)
+	if (self->td.size == SZ_4K)
 		SKIP(return, "A Quote has not more than a page");
 
-	make_request(self, 0, SZ_4K);
-	TEST_ASSERT_EQ(mprotect(self->reqs[0], SZ_4K, PROT_READ), 0);
-	ret = get_quote(self, BUF_GPA, SZ_4K);
-	TEST_ASSERT_EQ(mprotect(self->reqs[0], SZ_4K, PROT_READ | PROT_WRITE), 0);
+	make_request(&self->td, 0, SZ_4K);
+	TEST_ASSERT_EQ(mprotect(self->td.reqs[0], SZ_4K, PROT_READ), 0);
+	ret = get_quote(&self->td, BUF_GPA, SZ_4K);
+	TEST_ASSERT_EQ(mprotect(self->td.reqs[0], SZ_4K, PROT_READ | PROT_WRITE), 0);
 
 	TEST_ASSERT_EQ(ret, TDVMCALL_STATUS_INVALID_OPERAND);
-	TEST_ASSERT_EQ(self->reqs[0]->status, UNTOUCHED_U64);
+	TEST_ASSERT_EQ(self->td.reqs[0]->status, UNTOUCHED_U64);
 }
 
 struct thread {
 	pthread_t thread;
-	FIXTURE_DATA(edges) *self;
+	struct quote_td *td;
 	int vcpu;
 	bool stop;
 
@@ -207,8 +211,8 @@ struct thread {
 static void *observe(void *arg)
 {
 	struct thread *t = arg;
-	struct quote_req *req = t->self->reqs[0];
-	u8 *last = req->data + t->self->len - 8;
+	struct quote_req *req = t->td->reqs[0];
+	u8 *last = req->data + t->td->len - 8;
 
 	while (!READ_ONCE(t->stop)) {
 		u64 tail;
@@ -220,7 +224,7 @@ static void *observe(void *arg)
 		out_len = READ_ONCE(req->out_len);
 		tail = READ_ONCE(*(u64 *)last);
 		t->nr_seen++;
-		t->nr_early += out_len != t->self->len || tail == UNTOUCHED_U64;
+		t->nr_early += out_len != t->td->len || tail == UNTOUCHED_U64;
 		while (READ_ONCE(req->status) == QUOTE_STATUS_SUCCESS && !READ_ONCE(t->stop))
 			;
 	}
@@ -230,20 +234,21 @@ static void *observe(void *arg)
 
 TEST_F_TIMEOUT(edges, status_comes_last, 120)
 {
-	struct thread t = { .self = self };
+	struct thread t = { .td = &self->td };
 	int i;
 
-	if (self->ms > SLOW_MS)
+	if (self->td.ms > SLOW_MS)
 		SKIP(return, "The TDX module takes too long for many rounds");
-	if (self->len < REPORT_SIZE + 8)
+	if (self->td.len < REPORT_SIZE + 8)
 		SKIP(return, "A Quote is not longer than the TDREPORT");
 
-	make_request(self, 0, self->size);
+	make_request(&self->td, 0, self->td.size);
 	pthread_create(&t.thread, NULL, observe, &t);
 	for (i = 0; i < NR_ROUNDS; i++) {
-		make_request(self, 0, self->size);
-		TEST_ASSERT_EQ(get_quote(self, BUF_GPA, self->size), TDVMCALL_STATUS_SUCCESS);
-		TEST_ASSERT_EQ(self->reqs[0]->status, QUOTE_STATUS_SUCCESS);
+		make_request(&self->td, 0, self->td.size);
+		TEST_ASSERT_EQ(get_quote(&self->td, BUF_GPA, self->td.size),
+			       TDVMCALL_STATUS_SUCCESS);
+		TEST_ASSERT_EQ(self->td.reqs[0]->status, QUOTE_STATUS_SUCCESS);
 		/* Have the observer see it. */
 		usleep(100);
 	}
@@ -258,7 +263,7 @@ TEST_F_TIMEOUT(edges, status_comes_last, 120)
 static void *flip_in_len(void *arg)
 {
 	struct thread *t = arg;
-	struct quote_req *req = t->self->reqs[0];
+	struct quote_req *req = t->td->reqs[0];
 
 	while (!READ_ONCE(t->stop)) {
 		WRITE_ONCE(req->in_len, MAX_IN_LEN + 1);
@@ -274,24 +279,24 @@ static void *flip_in_len(void *arg)
  */
 TEST_F_TIMEOUT(edges, in_len_changes, 120)
 {
-	struct thread t = { .self = self };
+	struct thread t = { .td = &self->td };
 	int i, nr_refused = 0;
 
-	if (self->ms > SLOW_MS)
+	if (self->td.ms > SLOW_MS)
 		SKIP(return, "The TDX module takes too long for many rounds");
 
 	pthread_create(&t.thread, NULL, flip_in_len, &t);
 	for (i = 0; i < NR_ROUNDS; i++) {
 		u64 ret;
 
-		make_request(self, 0, self->size);
-		ret = get_quote(self, BUF_GPA, self->size);
+		make_request(&self->td, 0, self->td.size);
+		ret = get_quote(&self->td, BUF_GPA, self->td.size);
 		if (ret == TDVMCALL_STATUS_INVALID_OPERAND) {
-			TEST_ASSERT_EQ(self->reqs[0]->status, QUOTE_STATUS_ERROR);
+			TEST_ASSERT_EQ(self->td.reqs[0]->status, QUOTE_STATUS_ERROR);
 			nr_refused++;
 		} else {
 			TEST_ASSERT_EQ(ret, TDVMCALL_STATUS_SUCCESS);
-			TEST_ASSERT_EQ(self->reqs[0]->status, QUOTE_STATUS_SUCCESS);
+			TEST_ASSERT_EQ(self->td.reqs[0]->status, QUOTE_STATUS_SUCCESS);
 		}
 	}
 	WRITE_ONCE(t.stop, true);
@@ -305,67 +310,67 @@ static void *run_vcpu(void *arg)
 {
 	struct thread *t = arg;
 
-	tdx_proxy_run_without_exit(&t->self->vcpus[t->vcpu]);
+	tdx_proxy_run_without_exit(&t->td->vcpus[t->vcpu]);
 	return NULL;
 }
 
-static void start_quote(FIXTURE_DATA(edges) *self, struct thread *t)
+static void start_quote(struct quote_td *td, struct thread *t)
 {
-	make_request(self, t->vcpu, self->size);
-	tdx_proxy_set_tdvmcall(&self->vcpus[t->vcpu], TDVMCALL_GET_QUOTE,
-			       buf_gpa(t->vcpu) | TDX_SHARED_BIT, self->size);
+	make_request(td, t->vcpu, td->size);
+	tdx_proxy_set_tdvmcall(&td->vcpus[t->vcpu], TDVMCALL_GET_QUOTE,
+			       buf_gpa(t->vcpu) | TDX_SHARED_BIT, td->size);
 	pthread_create(&t->thread, NULL, run_vcpu, t);
-	while (!READ_ONCE(self->vcpus[t->vcpu].cmd->in_tdcall))
+	while (!READ_ONCE(td->vcpus[t->vcpu].cmd->in_tdcall))
 		usleep(1000);
-	usleep(self->ms * 1000 / 4);
-	TEST_ASSERT_EQ(READ_ONCE(self->reqs[t->vcpu]->status), UNTOUCHED_U64);
+	usleep(td->ms * 1000 / 4);
+	TEST_ASSERT_EQ(READ_ONCE(td->reqs[t->vcpu]->status), UNTOUCHED_U64);
 }
 
-static bool quote_in_the_making(FIXTURE_DATA(edges) *self, struct thread *t)
+static bool quote_in_the_making(struct quote_td *td, struct thread *t)
 {
-	return READ_ONCE(self->reqs[t->vcpu]->status) == UNTOUCHED_U64;
+	return READ_ONCE(td->reqs[t->vcpu]->status) == UNTOUCHED_U64;
 }
 
 /* Memslots can be changed while a Quote is made. */
 TEST_F_TIMEOUT(edges, memslot_update, 120)
 {
-	struct thread t = { .self = self };
+	struct thread t = { .td = &self->td };
 
-	if (self->ms < SLOW_MS)
+	if (self->td.ms < SLOW_MS)
 		SKIP(return, "The TDX module is too fast");
 
-	start_quote(self, &t);
-	vm_userspace_mem_region_add(self->vm, VM_MEM_SRC_ANONYMOUS, OTHER_GPA, OTHER_SLOT, 1, 0);
-	vm_mem_region_delete(self->vm, OTHER_SLOT);
-	TEST_ASSERT(quote_in_the_making(self, &t), "An update of memslots waits for a Quote");
+	start_quote(&self->td, &t);
+	vm_userspace_mem_region_add(self->td.vm, VM_MEM_SRC_ANONYMOUS, OTHER_GPA, OTHER_SLOT, 1, 0);
+	vm_mem_region_delete(self->td.vm, OTHER_SLOT);
+	TEST_ASSERT(quote_in_the_making(&self->td, &t), "An update of memslots waits for a Quote");
 
 	pthread_join(t.thread, NULL);
-	TEST_ASSERT_EQ(self->vcpus[0].cmd->regs.r10, TDVMCALL_STATUS_SUCCESS);
-	TEST_ASSERT_EQ(self->reqs[0]->status, QUOTE_STATUS_SUCCESS);
+	TEST_ASSERT_EQ(self->td.vcpus[0].cmd->regs.r10, TDVMCALL_STATUS_SUCCESS);
+	TEST_ASSERT_EQ(self->td.reqs[0]->status, QUOTE_STATUS_SUCCESS);
 }
 
 /* A page that becomes private while the Quote is made is not written to any more. */
 TEST_F_TIMEOUT(edges, becomes_private, 120)
 {
-	gpa_t gpa = BUF_GPA + self->size - SZ_4K;
-	struct thread t = { .self = self };
-	u8 *page = addr_gpa2hva(self->vm, gpa);
+	gpa_t gpa = BUF_GPA + self->td.size - SZ_4K;
+	struct thread t = { .td = &self->td };
+	u8 *page = addr_gpa2hva(self->td.vm, gpa);
 	int i;
 
-	if (self->ms < SLOW_MS)
+	if (self->td.ms < SLOW_MS)
 		SKIP(return, "The TDX module is too fast");
-	if (self->size == SZ_4K)
+	if (self->td.size == SZ_4K)
 		SKIP(return, "A Quote has not more than a page");
 
-	start_quote(self, &t);
-	vm_mem_set_private(self->vm, gpa, SZ_4K);
-	TEST_ASSERT(quote_in_the_making(self, &t), "A change of attributes waits for a Quote");
+	start_quote(&self->td, &t);
+	vm_mem_set_private(self->td.vm, gpa, SZ_4K);
+	TEST_ASSERT(quote_in_the_making(&self->td, &t), "A change of attributes waits for a Quote");
 	pthread_join(t.thread, NULL);
-	vm_mem_set_shared(self->vm, gpa, SZ_4K);
+	vm_mem_set_shared(self->td.vm, gpa, SZ_4K);
 
-	TEST_ASSERT_EQ(self->vcpus[0].cmd->regs.r10, TDVMCALL_STATUS_INVALID_OPERAND);
-	TEST_ASSERT_EQ(self->reqs[0]->status, QUOTE_STATUS_ERROR);
-	TEST_ASSERT_EQ(self->reqs[0]->out_len, 0);
+	TEST_ASSERT_EQ(self->td.vcpus[0].cmd->regs.r10, TDVMCALL_STATUS_INVALID_OPERAND);
+	TEST_ASSERT_EQ(self->td.reqs[0]->status, QUOTE_STATUS_ERROR);
+	TEST_ASSERT_EQ(self->td.reqs[0]->out_len, 0);
 	for (i = 0; i < SZ_4K; i++)
 		TEST_ASSERT_EQ(page[i], UNTOUCHED);
 }
@@ -377,7 +382,7 @@ static void ignore_signal(int sig)
 static void *run_interrupted_vcpu(void *arg)
 {
 	struct thread *t = arg;
-	struct kvm_vcpu *vcpu = t->self->vcpus[t->vcpu].vcpu;
+	struct kvm_vcpu *vcpu = t->td->vcpus[t->vcpu].vcpu;
 	int r = __vcpu_run(vcpu);
 
 	TEST_ASSERT(r == -1 && errno == EINTR, "KVM_RUN returned %d, errno %d", r, errno);
@@ -389,32 +394,32 @@ static void *run_interrupted_vcpu(void *arg)
 TEST_F_TIMEOUT(edges, signal_exit, 120)
 {
 	const struct sigaction sa = { .sa_handler = ignore_signal };
-	struct thread first = { .self = self }, second = { .self = self, .vcpu = 1 };
+	struct thread first = { .td = &self->td }, second = { .td = &self->td, .vcpu = 1 };
 
-	if (self->ms < SLOW_MS)
+	if (self->td.ms < SLOW_MS)
 		SKIP(return, "The TDX module is too fast");
 
 	sigaction(SIGUSR1, &sa, NULL);
-	make_request(self, 1, self->size);
-	tdx_proxy_set_tdvmcall(&self->vcpus[1], TDVMCALL_GET_QUOTE, buf_gpa(1) | TDX_SHARED_BIT,
-			       self->size);
-	start_quote(self, &first);
+	make_request(&self->td, 1, self->td.size);
+	tdx_proxy_set_tdvmcall(&self->td.vcpus[1], TDVMCALL_GET_QUOTE, buf_gpa(1) | TDX_SHARED_BIT,
+			       self->td.size);
+	start_quote(&self->td, &first);
 
 	pthread_create(&second.thread, NULL, run_interrupted_vcpu, &second);
-	while (!READ_ONCE(self->vcpus[1].cmd->in_tdcall))
+	while (!READ_ONCE(self->td.vcpus[1].cmd->in_tdcall))
 		usleep(1000);
-	usleep(self->ms * 1000 / 8);
+	usleep(self->td.ms * 1000 / 8);
 	pthread_kill(second.thread, SIGUSR1);
 	pthread_join(second.thread, NULL);
-	TEST_ASSERT(quote_in_the_making(self, &first), "The signal was seen too late");
-	TEST_ASSERT(self->vcpus[1].cmd->in_tdcall, "The call has returned");
-	TEST_ASSERT_EQ(self->reqs[1]->status, UNTOUCHED_U64);
+	TEST_ASSERT(quote_in_the_making(&self->td, &first), "The signal was seen too late");
+	TEST_ASSERT(self->td.vcpus[1].cmd->in_tdcall, "The call has returned");
+	TEST_ASSERT_EQ(self->td.reqs[1]->status, UNTOUCHED_U64);
 
-	tdx_proxy_run_without_exit(&self->vcpus[1]);
+	tdx_proxy_run_without_exit(&self->td.vcpus[1]);
 	pthread_join(first.thread, NULL);
-	TEST_ASSERT_EQ(self->vcpus[1].cmd->regs.r10, TDVMCALL_STATUS_SUCCESS);
-	TEST_ASSERT_EQ(self->reqs[1]->status, QUOTE_STATUS_SUCCESS);
-	TEST_ASSERT_EQ(self->reqs[0]->status, QUOTE_STATUS_SUCCESS);
+	TEST_ASSERT_EQ(self->td.vcpus[1].cmd->regs.r10, TDVMCALL_STATUS_SUCCESS);
+	TEST_ASSERT_EQ(self->td.reqs[1]->status, QUOTE_STATUS_SUCCESS);
+	TEST_ASSERT_EQ(self->td.reqs[0]->status, QUOTE_STATUS_SUCCESS);
 }
 
 int main(int argc, char *argv[])
