@@ -754,6 +754,7 @@ static int __init tdxsim_selftest(void)
 		pr_info("Bail out! no memory\n");
 		goto out;
 	}
+	test_guest_driver();
 	good_tdmr();
 	tdxsim_options.quoting = true;
 	tdxsim_options.ext_pages = EXT_PAGES;

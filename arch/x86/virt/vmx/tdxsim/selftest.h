@@ -23,6 +23,7 @@ struct args {
 #define page_pa		tdxsim_test_page_pa
 #define expect_page	tdxsim_test_expect_page
 #define test_tds	tdxsim_test_tds
+#define test_guest_driver tdxsim_test_guest_driver
 
 u64 seamcall(u64 fn, struct args *args);
 void result(const char *what, u64 got, u64 want);
@@ -51,5 +52,8 @@ void expect_page(const char *what, u64 pa, u64 want);
 
 /* tdtest.c: needs a module that makes Quotes; leaves nothing behind. */
 void test_tds(void);
+
+/* drvtest.c: does without the module. */
+void test_guest_driver(void);
 
 #endif /* _X86_VIRT_TDXSIM_SELFTEST_H */
