@@ -19,7 +19,7 @@ static_assert(sizeof(struct tdxsim_pamt) == TDXSIM_PAMT_ENTRY_SIZE);
 
 bool tdxsim_hpa_ok(u64 hpa, u64 align)
 {
-	return IS_ALIGNED(hpa, align) && !(hpa >> tdxsim_platform.phys_bits);
+	return IS_ALIGNED(hpa, align) && !(hpa >> TDXSIM_PHYS_BITS);
 }
 
 static struct tdxsim_tdmr *find_tdmr(u64 hpa)

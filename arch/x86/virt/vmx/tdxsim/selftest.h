@@ -40,7 +40,7 @@ void result(const char *what, u64 got, u64 want);
 #define V1			FIELD_PREP(TDXSIM_RAX_VERSION, 1)
 #define V2			FIELD_PREP(TDXSIM_RAX_VERSION, 2)
 #define INVALID(opid)		(ST_OPERAND_INVALID | (opid))
-#define KEYID_BIT		BIT_ULL(tdxsim_platform.phys_bits)
+#define KEYID_BIT		BIT_ULL(TDXSIM_PHYS_BITS)
 #define HKID			TDXSIM_FIRST_TDX_KEYID
 
 /* Pages that the module may be given: those of the module's tests, then those of a TD. */

@@ -681,8 +681,8 @@ u64 tdxsim_phymem_page_reclaim(struct pt_regs *regs, u8 version)
 /* RCX: address with a KeyID, of a page that was the module's and is free now. */
 u64 tdxsim_phymem_page_wbinvd(struct pt_regs *regs, u8 version)
 {
-	u64 hpa = regs->cx & (BIT_ULL(tdxsim_platform.phys_bits) - 1);
-	u64 hkid = regs->cx >> tdxsim_platform.phys_bits;
+	u64 hpa = regs->cx & (BIT_ULL(TDXSIM_PHYS_BITS) - 1);
+	u64 hkid = regs->cx >> TDXSIM_PHYS_BITS;
 	struct tdxsim_pamt *pamt;
 	u64 status;
 

@@ -56,6 +56,9 @@ static inline bool tdxsim_failed(u64 status)
 #define TDXSIM_NR_TDX_KEYIDS	32
 #define TDXSIM_FIRST_TDX_KEYID	(TDXSIM_NR_MKTME_KEYIDS + 1)
 #define TDXSIM_KEYID_BITS	6
+/* CPUID's physical address bits; the KeyID is the uppermost of them. */
+#define TDXSIM_MAXPHYADDR	52
+#define TDXSIM_PHYS_BITS	(TDXSIM_MAXPHYADDR - TDXSIM_KEYID_BITS)
 #define TDXSIM_MAX_CMRS		32
 #define TDXSIM_MAX_PKGS		64
 
@@ -66,7 +69,6 @@ struct tdxsim_range {
 
 struct tdxsim_platform {
 	bool on;			/* tdxsim=on was given */
-	u8 phys_bits;			/* the KeyID starts at this bit */
 	unsigned int nr_cmrs;
 	struct tdxsim_range cmrs[TDXSIM_MAX_CMRS];	/* convertible memory */
 };

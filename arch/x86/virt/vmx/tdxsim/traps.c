@@ -48,8 +48,15 @@ DEFINE_PER_CPU(struct tdxsim_lp, tdxsim_lp) = { .vmcs = NO_VMCS };
 /* High half of a capability MSR: which controls may be 1; low half: which must be 1. */
 #define ALLOW_ALL	GENMASK_ULL(63, 32)
 
-/* CPUID leaf 1, ECX */
-#define CPUID_1_ECX_VMX	BIT(5)
+/* CPUID leaf 1, ECX; leaf 7 subleaf 0, ECX; leaf 0x80000008, EAX */
+#define CPUID_1_ECX_VMX			BIT(5)
+#define CPUID_7_ECX_TME			BIT(13)
+#define CPUID_80000008_EAX_MAXPHYADDR	GENMASK(7, 0)
+
+#define MSR_TME_ACTIVATE		0x982
+#define TME_ACTIVATE_LOCKED		BIT_ULL(0)
+#define TME_ACTIVATE_ENABLED		BIT_ULL(1)
+#define TME_ACTIVATE_KEYID_BITS		GENMASK_ULL(35, 32)
 
 /*
  * What a CPU with VMX says. Every control is allowed, the reserved ones that
@@ -61,6 +68,10 @@ static bool vmx_msr(u32 msr, u64 *val)
 	switch (msr) {
 	case MSR_IA32_FEAT_CTL:
 		*val = FEAT_CTL_LOCKED | FEAT_CTL_VMX_ENABLED_OUTSIDE_SMX;
+		return true;
+	case MSR_TME_ACTIVATE:
+		*val = TME_ACTIVATE_LOCKED | TME_ACTIVATE_ENABLED |
+		       FIELD_PREP(TME_ACTIVATE_KEYID_BITS, TDXSIM_KEYID_BITS);
 		return true;
 	case MSR_IA32_MKTME_KEYID_PARTITIONING:
 		*val = (u64)TDXSIM_NR_TDX_KEYIDS << 32 | TDXSIM_NR_MKTME_KEYIDS;
@@ -158,15 +169,25 @@ static notrace void tdxsim_write_cr4(unsigned long cr4)
 	native_write_cr4(cr4);
 }
 
-/* KVM looks at CPUID itself, not only at the kernel's idea of the CPU's features. */
+/*
+ * KVM looks at CPUID itself, not only at the kernel's idea of the CPU's features.
+ *
+ * The address width is that of CPUs with TDX. QEMU's TCG has less, but what is
+ * above its 40 bits is either not there, as memory, or in page tables that only
+ * tdxsim walks.
+ */
 static notrace void tdxsim_cpuid(unsigned int *eax, unsigned int *ebx,
 				 unsigned int *ecx, unsigned int *edx)
 {
-	unsigned int leaf = *eax;
+	unsigned int leaf = *eax, subleaf = *ecx;
 
 	native_cpuid(eax, ebx, ecx, edx);
 	if (leaf == 1)
 		*ecx |= CPUID_1_ECX_VMX;
+	else if (leaf == 7 && subleaf == 0)
+		*ecx |= CPUID_7_ECX_TME;
+	else if (leaf == 0x80000008)
+		FIELD_MODIFY(CPUID_80000008_EAX_MAXPHYADDR, eax, TDXSIM_MAXPHYADDR);
 }
 
 /*
@@ -552,7 +573,6 @@ static int __init tdxsim_setup(char *arg)
 	}
 
 	tdxsim_platform.on = true;
-	tdxsim_platform.phys_bits = boot_cpu_data.x86_phys_bits;
 	find_cmrs();
 	tdxsim_module_load(false);
 
@@ -560,6 +580,9 @@ static int __init tdxsim_setup(char *arg)
 	/* Required by the kernel for TDX; the double does not depend on them. */
 	setup_force_cpu_cap(X86_FEATURE_MOVDIR64B);
 	setup_force_cpu_cap(X86_FEATURE_SELFSNOOP);
+	/* CPUs with TDX are not vulnerable, and those which are have fewer address bits. */
+	clear_bit(X86_BUG_L1TF, (unsigned long *)cpu_caps_set);
+	setup_clear_cpu_cap(X86_BUG_L1TF);
 
 	pv_ops.cpu.read_msr = tdxsim_read_msr;
 	pv_ops.cpu.read_msr_safe = tdxsim_read_msr_safe;
