@@ -20,6 +20,7 @@ help:	## this list
 	@echo '  V=1         all output of the long steps'
 	@echo '  LINUX=DIR   a git tree of the base kernel, instead of the package; it is not modified'
 	@echo '  CASE=GLOB   with "test": only cases with such a name; GROUP=NAME: of that group; LIST=1: list them'
+	@echo '  DEBUG=1     with "test": on a kernel with KASAN, lockdep, kmemleak and more'
 	@echo '  ACCEL=kvm   QEMU accelerator; default tcg'
 	@echo '  FORCE=1     with "tree": make linux/ anew though it has work of yours, which becomes a branch'
 	@echo '  FRESH=1     with "check" and "mutants": also what has been checked before'
