@@ -310,15 +310,23 @@ static u64 call_leaf(struct pt_regs *regs, unsigned int leaf)
 {
 	u8 version = FIELD_GET(TDXSIM_RAX_VERSION, regs->ax);
 	const struct tdxsim_leaf_desc *desc = &tdxsim_leaves[leaf];
-	u64 status;
+	u64 field = leaf == LEAF_SYS_RD ? regs->dx : 0;
+	u64 status, value;
 
 	atomic64_inc(&tdxsim_stats.calls[leaf]);
 
 	if ((regs->ax & TDXSIM_RAX_RESERVED) || version > desc->max_version ||
 	    version < desc->min_version)
 		status = tdxsim_status(ST_OPERAND_INVALID, OPID_RAX);
-	else if (!tdxsim_fault(leaf, leaf == LEAF_SYS_RD ? regs->dx : 0, &status))
+	else if (!tdxsim_fault(leaf, field, &status))
 		status = run_leaf(desc, regs, version);
+
+	if (!status && tdxsim_lie(leaf, field, &value)) {
+		if (leaf == LEAF_SYS_RD)
+			regs->r8 = value;
+		else
+			regs->cx = value;
+	}
 
 	if (tdxsim_failed(status) && status != ST_INTERRUPTED_RESUMABLE)
 		atomic64_inc(&tdxsim_stats.failed[leaf]);

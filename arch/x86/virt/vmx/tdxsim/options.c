@@ -110,7 +110,8 @@ MODULE_PARM_DESC(quote_slots, "Quotes that can be in the making at once");
 struct fault {
 	unsigned int leaf;
 	u64 field;			/* 0: any */
-	u64 status;
+	bool lie;			/* the leaf works, and returns @value */
+	u64 value;			/* else the status */
 	unsigned int nth;
 	unsigned int times;		/* 0: always */
 	atomic_t calls;
@@ -122,7 +123,7 @@ static struct fault faults[MAX_FAULTS];
 static unsigned int nr_faults;
 static DEFINE_MUTEX(faults_mutex);
 
-bool tdxsim_fault(unsigned int leaf, u64 field, u64 *status)
+static bool find_fault(unsigned int leaf, u64 field, bool lie, u64 *value)
 {
 	unsigned int nr, i;
 
@@ -132,21 +133,31 @@ bool tdxsim_fault(unsigned int leaf, u64 field, u64 *status)
 		struct fault *f = &faults[i];
 		unsigned int call;
 
-		if (f->leaf != leaf || (f->field && f->field != field))
+		if (f->leaf != leaf || f->lie != lie || (f->field && f->field != field))
 			continue;
 
 		call = atomic_inc_return(&f->calls);
 		if (call < f->nth || (f->times && call - f->nth >= f->times))
 			continue;
 
-		*status = f->status;
+		*value = f->value;
 		return true;
 	}
 
 	return false;
 }
 
-/* LEAF[/FIELD]:STATUS[:NTH[:TIMES]]; @spec is taken apart. */
+bool tdxsim_fault(unsigned int leaf, u64 field, u64 *status)
+{
+	return find_fault(leaf, field, false, status);
+}
+
+bool tdxsim_lie(unsigned int leaf, u64 field, u64 *value)
+{
+	return find_fault(leaf, field, true, value);
+}
+
+/* LEAF[/FIELD]:STATUS[:NTH[:TIMES]], and =VALUE for STATUS; @spec is taken apart. */
 static int parse_fault(char *spec, struct fault *f)
 {
 	char *leaf = strsep(&spec, ":");
@@ -169,7 +180,8 @@ static int parse_fault(char *spec, struct fault *f)
 	f->field = 0;
 	if (field && (f->leaf != LEAF_SYS_RD || kstrtoull(field, 16, &f->field)))
 		return -EINVAL;
-	if (kstrtoull(status, 16, &f->status))
+	f->lie = *status == '=';
+	if (kstrtoull(status + f->lie, 16, &f->value))
 		return -EINVAL;
 	f->nth = 1;
 	if (nth && (kstrtouint(nth, 0, &f->nth) || !f->nth))
@@ -198,7 +210,7 @@ static int add_faults(char *specs)
 		strscpy(shown, spec);
 		ret = nr_faults < MAX_FAULTS ? parse_fault(spec, &faults[nr_faults]) : -ENOSPC;
 		if (ret) {
-			pr_err("fault=%s: not taken (%d), say LEAF[/FIELD]:STATUS[:NTH[:TIMES]], at most %d of them\n",
+			pr_err("fault=%s: not taken (%d), say LEAF[/FIELD]:[=]STATUS[:NTH[:TIMES]], at most %d of them\n",
 			       shown, ret, MAX_FAULTS);
 			return ret;
 		}
@@ -221,7 +233,7 @@ static int param_set_fault(const char *val, const struct kernel_param *kp)
 static const struct kernel_param_ops fault_ops = { .set = param_set_fault };
 
 module_param_cb(fault, &fault_ops, NULL, 0);
-MODULE_PARM_DESC(fault, "LEAF[/FIELD]:STATUS[:NTH[:TIMES]], several with commas");
+MODULE_PARM_DESC(fault, "LEAF[/FIELD]:[=]STATUS[:NTH[:TIMES]], several with commas");
 
 /* debugfs: SPECs add to those in force, an empty line or "clear" ends all. */
 static ssize_t fault_write(struct file *file, const char __user *ubuf, size_t len, loff_t *pos)
@@ -261,8 +273,8 @@ static int fault_show(struct seq_file *m, void *unused)
 		seq_puts(m, tdxsim_leaves[f->leaf].name);
 		if (f->field)
 			seq_printf(m, "/%llx", f->field);
-		seq_printf(m, ":%llx:%u:%u calls %u\n", f->status, f->nth, f->times,
-			   atomic_read(&f->calls));
+		seq_printf(m, ":%s%llx:%u:%u calls %u\n", f->lie ? "=" : "", f->value, f->nth,
+			   f->times, atomic_read(&f->calls));
 	}
 
 	return 0;

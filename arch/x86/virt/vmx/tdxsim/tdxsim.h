@@ -309,6 +309,8 @@ extern struct tdxsim_options tdxsim_options;
  * leaves need not. @field is TDH.SYS.RD's field id, 0 for other leaves.
  */
 bool tdxsim_fault(unsigned int leaf, u64 field, u64 *status);
+/* And after it was successful: does it return something else than the truth? */
+bool tdxsim_lie(unsigned int leaf, u64 field, u64 *value);
 
 /* Counters of /sys/kernel/debug/tdxsim/status. */
 struct tdxsim_stats {
