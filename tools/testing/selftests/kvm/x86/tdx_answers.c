@@ -12,20 +12,11 @@
 #include "kvm_util.h"
 #include "tdx.h"
 #include "tdx_proxy.h"
+#include "tdx_quote_req.h"
 #include "test_util.h"
 
 #define VECTOR		64
 #define QUOTE_BUF_SIZE	SZ_64K
-
-#define REPORT_SIZE	1024
-
-struct quote_req {
-	u64 version;
-	u64 status;
-	u32 in_len;
-	u32 out_len;
-	u8 data[];
-};
 
 static unsigned int nr_exits;
 
@@ -41,25 +32,6 @@ static u64 call(struct tdx_proxy *td, u64 function, u64 r12, u64 r13)
 	}
 
 	return td->cmd->regs.r10;
-}
-
-/* A TDREPORT, which a TD can only have made in private memory, into the request. */
-static void get_report(struct tdx_proxy *td, gva_t private, gpa_t private_gpa, gva_t to)
-{
-	const struct tdcall_regs regs = {
-		.rax = TDG_MR_REPORT,
-		.rcx = private_gpa,
-		.rdx = private_gpa + REPORT_SIZE,
-	};
-
-	tdx_proxy_set_tdcall(td, &regs);
-	td->cmd->after = (struct tdx_proxy_copy) {
-		.to = to,
-		.from = private,
-		.size = REPORT_SIZE,
-	};
-	tdx_proxy_run_without_exit(td);
-	TEST_ASSERT_EQ(td->cmd->regs.rax, 0);
 }
 
 int main(int argc, char *argv[])

@@ -14,6 +14,7 @@
 #include "kvm_util.h"
 #include "tdx.h"
 #include "tdx_proxy.h"
+#include "tdx_quote_req.h"
 #include "test_util.h"
 
 #define NR_VCPUS	2
@@ -21,20 +22,6 @@
 
 /* Time enough to do something while a Quote is made; too much for many rounds */
 #define SLOW_MS		300
-
-struct quote_req {
-	u64 version;
-	u64 status;
-	u32 in_len;
-	u32 out_len;
-	u8 data[];
-};
-
-#define QUOTE_STATUS_SUCCESS	0ULL
-#define QUOTE_STATUS_ERROR	0x8000000000000000ULL
-
-#define REPORT_SIZE		1024
-#define MAX_IN_LEN		(SZ_4K - sizeof(struct quote_req))
 
 #define UNTOUCHED		0xa5
 #define UNTOUCHED_U64		0xa5a5a5a5a5a5a5a5ULL
@@ -90,28 +77,6 @@ static u64 get_quote(struct quote_td *td, gpa_t gpa, u64 size)
 	return tdx_proxy_tdvmcall(&td->vcpus[0], TDVMCALL_GET_QUOTE, gpa | TDX_SHARED_BIT, size);
 }
 
-/* A TD can have a TDREPORT only in private memory. */
-static void get_report(struct quote_td *td, gva_t private, gpa_t private_gpa,
-		       gva_t shared, const void *shared_hva)
-{
-	const struct tdcall_regs regs = {
-		.rax = TDG_MR_REPORT,
-		.rcx = private_gpa,
-		.rdx = private_gpa + REPORT_SIZE,
-	};
-	struct tdx_proxy *vcpu = &td->vcpus[0];
-
-	tdx_proxy_set_tdcall(vcpu, &regs);
-	vcpu->cmd->after = (struct tdx_proxy_copy) {
-		.to = shared,
-		.from = private,
-		.size = REPORT_SIZE,
-	};
-	tdx_proxy_run_without_exit(vcpu);
-	TEST_ASSERT_EQ(vcpu->cmd->regs.rax, 0);
-	memcpy(td->report, shared_hva, REPORT_SIZE);
-}
-
 FIXTURE_SETUP(edges)
 {
 	struct kvm_tdx_capabilities *caps;
@@ -135,7 +100,8 @@ FIXTURE_SETUP(edges)
 
 	for (i = 0; i < NR_VCPUS; i++)
 		self->td.reqs[i] = addr_gpa2hva(self->td.vm, buf_gpa(i));
-	get_report(&self->td, private, private_gpa, shared, shared_hva);
+	get_report(&self->td.vcpus[0], private, private_gpa, shared);
+	memcpy(self->td.report, shared_hva, REPORT_SIZE);
 
 	make_request(&self->td, 0, BUF_SIZE);
 	self->td.ms = now_ms();
