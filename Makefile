@@ -9,18 +9,20 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 # not take them, or the jobs of this make, for theirs.
 tool = @env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL tools/$(1)
 
-.PHONY: help deps tree patches kernel selftests selftests-tar run test mutants check vm clean distclean
+.PHONY: help deps tree patches kernel selftests selftests-tar run test fuzz mutants coverage check vm clean distclean
 
 help:	## this list
 	@echo 'Targets:'
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1@\2/p' $(MAKEFILE_LIST) | \
-		while IFS=@ read -r target text; do printf '%-15s%s\n' "$$target" "$$text"; done | sed 's/^/  /'
+		while IFS=@ read -r target text; do printf '%-14s %s\n' "$$target" "$$text"; done | sed 's/^/  /'
 	@echo
 	@echo 'Variables:'
 	@echo '  V=1         all output of the long steps'
 	@echo '  LINUX=DIR   a git tree of the base kernel, instead of the package; it is not modified'
 	@echo '  CASE=GLOB   with "test": only cases with such a name; GROUP=NAME: of that group; LIST=1: list them'
+	@echo '  TIME=S      with "fuzz": seconds in all, default 600; SEED=N: which calls there are'
 	@echo '  DEBUG=1     with "test": on a kernel with KASAN, lockdep, kmemleak and more'
+	@echo '  LONG=1      with "test": also the cases that take long or a kernel of their own'
 	@echo '  ACCEL=kvm   QEMU accelerator; default tcg'
 	@echo '  FORCE=1     with "tree": make linux/ anew though it has work of yours, which becomes a branch'
 	@echo '  FRESH=1     with "check" and "mutants": also what has been checked before'
@@ -50,8 +52,14 @@ run:	deps ## boot it on a TDX module without and with Quoting, and show what KVM
 test:	deps ## run all test cases (CASE=, GROUP=, LIST=1)
 	$(call tool,test)
 
+fuzz:	deps ## have hostile guests call for longer, on modules of all kinds (TIME=, SEED=, CASE=)
+	$(call tool,fuzz)
+
 mutants: deps ## break the kernel in many ways, one by one, and see that the cases notice (MUTANT=GLOB, LIST=1)
 	$(call tool,mutants)
+
+coverage: deps ## run the cases on a kernel that counts, and show which lines of the series are never run (CASE=)
+	@env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL tools/coverage $(if $(CASE),'$(CASE)')
 
 check:	deps ## check the series patch by patch, and our own code
 	$(call tool,check)
