@@ -222,11 +222,16 @@ static void *run_vcpu_thread(void *arg)
 	return NULL;
 }
 
+static void set_request_in(struct quote_td *td, int vcpu, u64 size)
+{
+	make_request(td, vcpu, size);
+	tdx_proxy_set_tdvmcall(&td->vcpus[vcpu], TDVMCALL_GET_QUOTE,
+			       buf_gpa(vcpu) | TDX_SHARED_BIT, size);
+}
+
 static void set_request(struct quote_td *td, int vcpu)
 {
-	make_request(td, vcpu, td->size);
-	tdx_proxy_set_tdvmcall(&td->vcpus[vcpu], TDVMCALL_GET_QUOTE,
-			       buf_gpa(vcpu) | TDX_SHARED_BIT, td->size);
+	set_request_in(td, vcpu, td->size);
 }
 
 static void start_thread(struct thread *t, void *(*fn)(void *))
@@ -669,6 +674,36 @@ TEST_F_TIMEOUT(memory, meanwhile, 480)
 		get_quote(td, 0);
 		get_quote(&self->bystander, 0);
 	}
+}
+
+/* The Quote has no room in the buffer. That is a status, and the status has no room either. */
+TEST_F_TIMEOUT(memory, no_room, 60)
+{
+	struct quote_td *td = &self->td;
+	struct quote_req *req = td_req(td, 0);
+	struct thread t = { .td = td };
+	u64 size = td->size - SZ_4K;
+
+	if (!is_slow(td))
+		SKIP(return, "The TDX module is too fast");
+	if (size < sizeof(*req) + REPORT_SIZE)
+		SKIP(return, "Quotes are too small");
+
+	set_request_in(td, 0, size);
+	start_thread(&t, run_vcpu_thread);
+	pthread_join(t.thread, NULL);
+	TEST_ASSERT_EQ(td->vcpus[0].cmd->regs.r10, TDVMCALL_STATUS_SUCCESS);
+	TEST_ASSERT_EQ(req->status, QUOTE_STATUS_ERROR);
+
+	set_request_in(td, 0, size);
+	start_thread(&t, run_vcpu_thread);
+	wait_for_begun_quote(td);
+	TEST_ASSERT(in_the_making(req), "It is too late");
+	delete_slot(td);
+	pthread_join(t.thread, NULL);
+	restore_slot(td);
+	TEST_ASSERT_EQ(td->vcpus[0].cmd->regs.r10, TDVMCALL_STATUS_INVALID_OPERAND);
+	TEST_ASSERT_EQ(req->status, UNTOUCHED_U64);
 }
 
 /* What belongs to the buffer changes all the time. */
