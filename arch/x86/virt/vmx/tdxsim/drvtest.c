@@ -24,7 +24,7 @@
 #include <asm/tdx.h>
 #include <uapi/linux/tdx-guest.h>
 
-#include "selftest.h"
+#include "result.h"
 
 /* Kernels before the series' patch that shares the layout are built as well. */
 #ifdef TDX_QUOTE_VERSION
@@ -100,6 +100,7 @@ static int extend_rtmr(u8 index, u8 *data)
 #define module_init(fn)
 #define module_exit(fn)
 
+#undef pr_fmt
 #include "../../../../../drivers/virt/coco/tdx-guest/tdx-guest.c"
 
 /* Ask the driver for a Quote. Returns what it returns, and checks the Quote if there is one. */

@@ -755,6 +755,7 @@ static int __init tdxsim_selftest(void)
 		goto out;
 	}
 	test_guest_driver();
+	test_ext_memory();
 	good_tdmr();
 	tdxsim_options.quoting = true;
 	tdxsim_options.ext_pages = EXT_PAGES;

@@ -7,6 +7,7 @@
 
 #include <linux/bitfield.h>
 
+#include "result.h"
 #include "tdxsim.h"
 
 /* What a SEAMCALL that gave no status ended in. */
@@ -19,14 +20,11 @@ struct args {
 
 /* Short names in the tests, and none of them a global one. */
 #define seamcall	tdxsim_test_seamcall
-#define result		tdxsim_test_result
 #define page_pa		tdxsim_test_page_pa
 #define expect_page	tdxsim_test_expect_page
 #define test_tds	tdxsim_test_tds
-#define test_guest_driver tdxsim_test_guest_driver
 
 u64 seamcall(u64 fn, struct args *args);
-void result(const char *what, u64 got, u64 want);
 
 /* A SEAMCALL, with these arguments, has to end in @want. */
 #define expect(what, want, fn, ...)						\
@@ -52,8 +50,5 @@ void expect_page(const char *what, u64 pa, u64 want);
 
 /* tdtest.c: needs a module that makes Quotes; leaves nothing behind. */
 void test_tds(void);
-
-/* drvtest.c: does without the module. */
-void test_guest_driver(void);
 
 #endif /* _X86_VIRT_TDXSIM_SELFTEST_H */
