@@ -165,6 +165,9 @@ struct thread {
 	int vcpu;
 	bool stop;
 
+	/* Another request is made: what is in the buffer from here on is not a Quote. */
+	u64 round;
+
 	/* What the observer found */
 	u64 nr_seen;
 	u64 nr_early;
@@ -181,14 +184,19 @@ static void *observe(void *arg)
 	u8 *last = req->data + t->td->len - 8;
 
 	while (!READ_ONCE(t->stop)) {
+		u64 round = __atomic_load_n(&t->round, __ATOMIC_ACQUIRE);
 		u64 tail;
 		u32 out_len;
 
-		if (READ_ONCE(req->status) != QUOTE_STATUS_SUCCESS)
+		if (__atomic_load_n(&req->status, __ATOMIC_ACQUIRE) != QUOTE_STATUS_SUCCESS)
 			continue;
 
 		out_len = READ_ONCE(req->out_len);
-		tail = READ_ONCE(*(u64 *)last);
+		tail = __atomic_load_n((u64 *)last, __ATOMIC_ACQUIRE);
+		/* The CPU may have had other things to do meanwhile. */
+		if (__atomic_load_n(&t->round, __ATOMIC_ACQUIRE) != round)
+			continue;
+
 		t->nr_seen++;
 		t->nr_early += out_len != t->td->len || tail == UNTOUCHED_U64;
 		while (READ_ONCE(req->status) == QUOTE_STATUS_SUCCESS && !READ_ONCE(t->stop))
@@ -211,6 +219,7 @@ TEST_F_TIMEOUT(edges, status_comes_last, 120)
 	make_request(&self->td, 0, self->td.size);
 	pthread_create(&t.thread, NULL, observe, &t);
 	for (i = 0; i < NR_ROUNDS; i++) {
+		__atomic_store_n(&t.round, i + 1, __ATOMIC_SEQ_CST);
 		make_request(&self->td, 0, self->td.size);
 		TEST_ASSERT_EQ(get_quote(&self->td, BUF_GPA, self->td.size),
 			       TDVMCALL_STATUS_SUCCESS);
