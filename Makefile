@@ -23,7 +23,7 @@ help:	## this list
 	@echo '  TIME=S      with "fuzz": seconds in all, default 600; SEED=N: which calls there are'
 	@echo '  DEBUG=1     with "test": on a kernel with KASAN, lockdep, kmemleak and more'
 	@echo '  LONG=1      with "test": also the cases that take long or a kernel of their own'
-	@echo '  ACCEL=kvm   QEMU accelerator; default tcg'
+	@echo '  ACCEL=NAME  QEMU accelerator; default tcg, the one that tdxsim is made for'
 	@echo '  FORCE=1     with "tree": make linux/ anew though it has work of yours, which becomes a branch'
 	@echo '  FRESH=1     with "check" and "mutants": also what has been checked before'
 	@echo '  JOBS=N      compilers and VMs at once; default: one per CPU'

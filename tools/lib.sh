@@ -69,7 +69,8 @@ progress()
 		every=1
 		end='\r'
 	fi
-	while sleep 1 && kill -0 "$parent" 2>/dev/null; do
+	# A sleep that outlives this must not hold the lock of the build.
+	while sleep 1 9>&- && kill -0 "$parent" 2>/dev/null; do
 		((SECONDS - last >= every)) || continue
 		last=$SECONDS
 		line="  $what: $(duration $((SECONDS - start)))"
@@ -107,12 +108,18 @@ logged()
 	if [[ $status -ne 0 ]]; then
 		note "--- the end of $log:"
 		tail -n 30 "$log" | sed 's/^/    /' >&2
-		if grep -q 'No space left on device' "$log"; then
-			die "$what: the disk is full" "$(df -h "$BUILD" | tail -n 1)"
+		# A log on that very disk cannot say so.
+		if grep -q 'No space left on device' "$log" || (($(free_mb "$(dirname "$log")") < 50)); then
+			die "$what: the disk is full" "$(df -h "$(dirname "$log")" | tail -n 1)"
 		fi
 		die "$what failed with status $status" "the whole log: $log"
 	fi
 	note "  $what: done in $(duration $((SECONDS - start)))"
+}
+
+free_mb()
+{
+	df -Pm "$1" | awk 'END { print $4 }'
 }
 
 # need_space DIR MB WHAT: better now than half-way
@@ -121,7 +128,7 @@ need_space()
 	local free
 
 	mkdir -p "$1"
-	free=$(df -Pm "$1" | awk 'END { print $4 }')
+	free=$(free_mb "$1")
 	((free >= $2)) ||
 		die "$3 needs about $2 MB in $1, and only $free MB are free there" \
 			"make room, or point XDG_CACHE_HOME (the cache) or the checkout to another disk"
