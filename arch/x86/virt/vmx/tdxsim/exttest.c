@@ -60,10 +60,14 @@ static unsigned long test_alloc_list(gfp_t gfp)
 	return fails() ? 0 : __get_free_pages(gfp, 0);
 }
 
-static int test_seamcall(u64 fn, u64 rcx)
+static int test_seamcall(u64 fn, struct tdx_module_args *args, bool atomic)
 {
-	unsigned int nr = (rcx >> 55) + 1, i;
-	u64 *list = phys_to_virt(rcx & GENMASK_ULL(51, 12));
+	unsigned int nr = (args->rcx >> 55) + 1, i;
+	u64 *list = phys_to_virt(args->rcx & GENMASK_ULL(51, 12));
+
+	/* Booting, there is no reason not to let others have the CPU. */
+	if (atomic)
+		return -EINVAL;
 
 	if (fn == TDH_EXT_INIT) {
 		mem.nr_init++;
@@ -89,7 +93,7 @@ static int test_field(u64 field, u64 *data)
 #define alloc_page(gfp)				test_alloc(gfp)
 #define __free_page(page)			test_free(page)
 #define __get_free_page(gfp)			test_alloc_list(gfp)
-#define seamcall_prerr_resumable(fn, args, now)	test_seamcall(fn, (args)->rcx)
+#define seamcall_prerr_resumable(fn, args, at)	test_seamcall(fn, args, at)
 #define read_sys_metadata_field(field, data)	test_field(field, data)
 #define tdx_ext_init				test_tdx_ext_init
 /* There are hundreds of rounds. */
@@ -101,7 +105,7 @@ static int test_tdx_ext_init(bool update);
 #undef pr_fmt
 #include "../tdx/ext.c"
 
-/* From the start, with the allocation @fail_at failing, or the module refusing the list @refuse_at */
+/* From the start: the allocation @fail_at fails, or the module refuses the list @refuse_at */
 static int run(unsigned int fail_at, unsigned int refuse_at)
 {
 	int ret;

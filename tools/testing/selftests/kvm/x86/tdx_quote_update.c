@@ -2,7 +2,7 @@
 /*
  * TDG.VP.VMCALL<GetQuote> and updates of the TDX module at run time
  *
- *	tdx_quote_update TEST
+ *	tdx_quote_update TEST [FAULT]
  *
  * Needs the tdx-host driver, and tdxsim's debugfs to say what the next module is like.
  */
@@ -188,6 +188,16 @@ static void test_good(void)
 	ksft_test_result(update() && get_quote(&threads[0].td, QUOTE_LEN),
 			 "a module that needs less memory\n");
 
+	/* What passes when it is tried again, in stop_machine() */
+	inject("TDH.EXT.INIT:8000000300000000:1:1000,TDH.QUOTE.INIT:8000000300000000:1:1000");
+	ok = update() && get_quote(&threads[0].td, QUOTE_LEN);
+	inject("clear");
+	ksft_test_result(ok, "a module that is interrupted a thousand times\n");
+	inject("TDH.EXT.INIT:8000020300000000:1:1,TDH.QUOTE.INIT:8000020300000000:1:1");
+	ok = update() && get_quote(&threads[0].td, QUOTE_LEN);
+	inject("clear");
+	ksft_test_result(ok, "a module that has no entropy at first\n");
+
 	for (i = 0; i < ARRAY_SIZE(threads); i++)
 		destroy(&threads[i].td);
 }
@@ -236,6 +246,20 @@ static void test_during(void)
 	inject("clear");
 	pthread_join(thread, NULL);
 	ksft_test_result(ok && answer_ok(&td, 0), "a Quote that the new module does not make\n");
+	ksft_test_result(update() && get_quote(&td, QUOTE_LEN), "the next module does\n");
+
+	/* The memory is what the old module's Quotes need. The next request has enough of it. */
+	make_request(&td);
+	before = status_of("TDH.QUOTE.GET");
+	pthread_create(&thread, NULL, run_vcpu, &td);
+	while (status_of("TDH.QUOTE.GET") < before + 10)
+		usleep(1000);
+	set_option("quote_size", "32768");
+	ok = update();
+	pthread_join(thread, NULL);
+	ksft_test_result(ok && answer_ok(&td, 0),
+			 "a Quote that the new module has too little memory for\n");
+	ksft_test_result(get_quote(&td, 32768), "the next one\n");
 
 	destroy(&td);
 }
@@ -250,10 +274,10 @@ static void test_without_quoting(const char *what)
 	quote_td_create(&old);
 	ksft_test_result(get_quote(&old, QUOTE_LEN), "a Quote before\n");
 
-	if (!strcmp(what, "more-memory"))
-		set_option("ext_pages", "200");
-	else
+	if (what)
 		inject(what);
+	else
+		set_option("ext_pages", "200");
 	ksft_test_result(update(), "the update itself is successful\n");
 	inject("clear");
 
@@ -278,16 +302,74 @@ static void test_without_quoting(const char *what)
 	destroy(&newest);
 }
 
+/* ---- the first module had no Quoting: its successors are not asked for any */
+
+static void test_userspace(void)
+{
+	struct quote_td old, new;
+	bool ok;
+
+	quote_td_create(&old);
+	ksft_test_result(notify_offered(&old) && calls_exit(&old),
+			 "Quotes are made in userspace\n");
+
+	/* Userspace has not answered yet when the module is another one. */
+	make_request(&old);
+	ok = !tdx_proxy_run(&old.vcpu) && old.vcpu.vcpu->run->exit_reason == KVM_EXIT_TDX;
+	set_option("quoting", "1");
+	ok &= update();
+	old.vcpu.vcpu->run->tdx.get_quote.ret = TDVMCALL_STATUS_RETRY;
+	tdx_proxy_run_without_exit(&old.vcpu);
+	ksft_test_result(ok && old.vcpu.cmd->regs.r10 == TDVMCALL_STATUS_RETRY,
+			 "a request while the module is updated\n");
+
+	ksft_test_result(notify_offered(&old) && calls_exit(&old), "nothing changes for the TD\n");
+	quote_td_create(&new);
+	ksft_test_result(notify_offered(&new) && calls_exit(&new), "nor for new ones\n");
+	ksft_test_result(!status_of("TDH.QUOTE.INIT") && !status_of("pages_ext"),
+			 "the new module is not asked for Quotes\n");
+
+	/* The end of a TD whose request userspace never answers */
+	make_request(&old);
+	ksft_test_result(!tdx_proxy_run(&old.vcpu), "a request that is never answered\n");
+	destroy(&old);
+	destroy(&new);
+}
+
+/* ---- an update that comes to nothing before the module is gone */
+
+static void test_kept(const char *fault)
+{
+	struct quote_td td, new;
+
+	quote_td_create(&td);
+	inject(fault);
+	ksft_test_result(!update(), "the update fails\n");
+	ksft_test_result(get_quote(&td, QUOTE_LEN) && notify_refused(&td),
+			 "there are Quotes afterwards\n");
+	quote_td_create(&new);
+	ksft_test_result(!notify_offered(&new) && get_quote(&new, QUOTE_LEN),
+			 "also for new TDs\n");
+	inject("clear");
+	ksft_test_result(update() && get_quote(&td, QUOTE_LEN), "the next update is successful\n");
+
+	destroy(&td);
+	destroy(&new);
+}
+
 /* ---- a module that the kernel cannot have */
 
-static void test_refused(void)
+static void test_lost(const char *fault)
 {
 	struct quote_td td, new = {};
 	int ret;
 
 	quote_td_create(&td);
-	set_option("quoting", "0");
-	ksft_test_result(!update(), "a module without Quoting is not taken\n");
+	if (fault)
+		inject(fault);
+	else
+		set_option("quoting", "0");
+	ksft_test_result(!update(), "the new module is not taken\n");
 
 	/* There is no module now. Nothing works, but whoever tries is told. */
 	make_request(&td);
@@ -296,7 +378,7 @@ static void test_refused(void)
 		       td.vcpu.vcpu->run->exit_reason);
 	ksft_test_result(ret || td.vcpu.vcpu->run->exit_reason != KVM_EXIT_TDX,
 			 "KVM_RUN fails\n");
-	/* A new VM, because KVM takes no more ioctls of one whose vCPUs the module did not flush. */
+	/* A new VM: KVM takes no more ioctls of one whose vCPUs the module did not flush. */
 	new.vm = vm_create_barebones_type(KVM_X86_TDX_VM);
 	ksft_test_result(notify_offered(&new), "Quotes are not made by the TDX module\n");
 	kvm_vm_free(new.vm);
@@ -306,7 +388,8 @@ static void test_refused(void)
 
 int main(int argc, char *argv[])
 {
-	const char *test = argc == 2 ? argv[1] : "";
+	const char *test = argc > 1 ? argv[1] : "";
+	const char *fault = argc > 2 ? argv[2] : NULL;
 
 	TEST_REQUIRE(kvm_has_tdx());
 	TEST_REQUIRE(!access(DEBUGFS "fault", W_OK));
@@ -314,20 +397,27 @@ int main(int argc, char *argv[])
 
 	ksft_print_header();
 	if (!strcmp(test, "good")) {
-		ksft_set_plan(8);
+		ksft_set_plan(10);
 		test_good();
 	} else if (!strcmp(test, "during")) {
-		ksft_set_plan(4);
+		ksft_set_plan(7);
 		test_during();
-	} else if (!strcmp(test, "refused")) {
+	} else if (!strcmp(test, "userspace")) {
+		ksft_set_plan(7);
+		test_userspace();
+	} else if (!strcmp(test, "kept") && fault) {
+		ksft_set_plan(5);
+		test_kept(fault);
+	} else if (!strcmp(test, "lost")) {
 		ksft_set_plan(4);
-		test_refused();
+		test_lost(fault);
 		ksft_finished();
-	} else if (!strcmp(test, "more-memory") || strchr(test, ':')) {
+	} else if (!strcmp(test, "more-memory") || (!strcmp(test, "fails") && fault)) {
 		ksft_set_plan(11);
-		test_without_quoting(test);
+		test_without_quoting(fault);
 	} else {
-		ksft_exit_fail_msg("usage: %s good|during|refused|more-memory|FAULT\n", argv[0]);
+		ksft_exit_fail_msg("usage: %s good|during|userspace|more-memory|lost\n"
+				   "       %s fails|kept|lost FAULT\n", argv[0], argv[0]);
 	}
 
 	ksft_test_result(!status_of("tds") && !status_of("quotes_running"),

@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -1140,6 +1141,57 @@ TEST_F_TIMEOUT(death, kill_while_begun_and_busy, 120)
 	wait_for_module("quotes_running", 0);
 	write_fault("clear");
 	vmm_free(&vmm);
+}
+
+/* Of the thread that it is sent to */
+static void end_thread(int sig)
+{
+	syscall(SYS_exit, 0);
+}
+
+static void end_vcpu_thread(struct thread *t)
+{
+	TEST_ASSERT(!pthread_kill(t->thread, SIGUSR1), "No thread to end");
+	pthread_join(t->thread, NULL);
+}
+
+/* Whatever becomes of the thread that runs a vCPU, another one can go on where it was. */
+TEST_F_TIMEOUT(death, vcpu_thread, 120)
+{
+	const struct sigaction sa = { .sa_handler = end_thread };
+	struct quote_td td;
+	struct thread t = { .td = &td }, first = { .td = &self->bystander };
+
+	if (!is_slow(&self->bystander))
+		SKIP(return, "The TDX module is too fast");
+
+	sigaction(SIGUSR1, &sa, NULL);
+	td_create(&td, create_buf_file());
+
+	/* It ends when the Quote that was begun is there. */
+	start_quote(&t);
+	wait_for_begun_quote(&td);
+	TEST_ASSERT(in_the_making(td_req(&td, 0)), "It is too late");
+	end_vcpu_thread(&t);
+	TEST_ASSERT_EQ(td_req(&td, 0)->status, QUOTE_STATUS_SUCCESS);
+	run_vcpu(&td, 0);
+	check_quote(&td, 0);
+
+	/* It ends at once where none was begun, as it is not its turn. */
+	start_quote(&first);
+	wait_for_begun_quote(&self->bystander);
+	start_quote(&t);
+	while (!READ_ONCE(td.vcpus[0].cmd->in_tdcall))
+		usleep(100);
+	end_vcpu_thread(&t);
+	TEST_ASSERT(in_the_making(td_req(&td, 0)), "A Quote out of turn");
+	TEST_ASSERT(in_the_making(td_req(&self->bystander, 0)), "It is too late");
+	run_vcpu(&td, 0);
+	check_quote(&td, 0);
+
+	pthread_join(first.thread, NULL);
+	check_quote(&self->bystander, 0);
+	td_free(&td);
 }
 
 /*
