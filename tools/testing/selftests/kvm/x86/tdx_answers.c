@@ -12,7 +12,7 @@
 #include "kvm_util.h"
 #include "tdx.h"
 #include "tdx_proxy.h"
-#include "tdx_quote_req.h"
+#include "tdx_quote.h"
 #include "test_util.h"
 
 #define VECTOR		64
@@ -37,20 +37,19 @@ static u64 call(struct tdx_proxy *td, u64 function, u64 r12, u64 r13)
 int main(int argc, char *argv[])
 {
 	struct kvm_tdx_capabilities *caps;
-	struct quote_req *req;
+	struct tdx_quote_req *req;
 	struct tdx_proxy td;
 	struct kvm_vm *vm;
-	gpa_t buf_gpa, private_gpa;
-	gva_t buf, private;
+	u8 reportdata[TDX_REPORTDATA_SIZE] = {}, report[TDX_REPORT_SIZE];
+	gpa_t buf_gpa;
+	gva_t buf;
 	u64 notify, quote;
 
 	TEST_REQUIRE(kvm_has_tdx());
 
 	vm = __vm_tdx_create_with_proxies(&td, 1);
-	private = vm_alloc_page(vm);
 	buf = vm_alloc_shared(vm, QUOTE_BUF_SIZE, KVM_UTIL_MIN_VADDR, MEM_REGION_TEST_DATA);
 	req = addr_gva2hva(vm, buf);
-	private_gpa = addr_gva2gpa(vm, private);
 	buf_gpa = addr_gva2gpa(vm, buf);
 	vm_tdx_launch(vm);
 
@@ -60,10 +59,9 @@ int main(int argc, char *argv[])
 	notify = call(&td, TDVMCALL_SETUP_EVENT_NOTIFY_INTERRUPT, VECTOR, 0);
 	ksft_print_msg("set_event_notify=0x%lx\n", notify);
 
+	tdx_proxy_get_report(&td, reportdata, report);
 	memset(req, 0, QUOTE_BUF_SIZE);
-	get_report(&td, private, private_gpa, buf + sizeof(*req));
-	req->version = 1;
-	req->in_len = REPORT_SIZE;
+	tdx_quote_req_init(req, report);
 	quote = call(&td, TDVMCALL_GET_QUOTE, buf_gpa | TDX_SHARED_BIT, QUOTE_BUF_SIZE);
 	ksft_print_msg("get_quote=0x%lx\n", quote);
 	ksft_print_msg("quote_status=0x%lx\n", req->status);

@@ -14,7 +14,7 @@
 #include "kvm_util.h"
 #include "tdx.h"
 #include "tdx_proxy.h"
-#include "tdx_quote_req.h"
+#include "tdx_quote.h"
 #include "test_util.h"
 
 #define NR_VCPUS	2
@@ -37,8 +37,8 @@
 struct quote_td {
 	struct kvm_vm *vm;
 	struct tdx_proxy vcpus[NR_VCPUS];
-	struct quote_req *reqs[NR_VCPUS];
-	u8 report[REPORT_SIZE];
+	struct tdx_quote_req *reqs[NR_VCPUS];
+	u8 report[TDX_REPORT_SIZE];
 	u64 len;		/* of a Quote */
 	u64 size;		/* of the smallest buffer for it */
 	u64 ms;			/* the time it took */
@@ -64,12 +64,10 @@ static gpa_t buf_gpa(int vcpu)
 
 static void make_request(struct quote_td *td, int vcpu, u64 size)
 {
-	struct quote_req *req = td->reqs[vcpu];
+	struct tdx_quote_req *req = td->reqs[vcpu];
 
 	memset(req, UNTOUCHED, size);
-	req->version = 1;
-	req->in_len = REPORT_SIZE;
-	memcpy(req->data, td->report, REPORT_SIZE);
+	tdx_quote_req_init(req, td->report);
 }
 
 static u64 get_quote(struct quote_td *td, gpa_t gpa, u64 size)
@@ -79,37 +77,26 @@ static u64 get_quote(struct quote_td *td, gpa_t gpa, u64 size)
 
 FIXTURE_SETUP(edges)
 {
-	struct kvm_tdx_capabilities *caps;
-	gva_t private, shared;
-	gpa_t private_gpa;
-	void *shared_hva;
+	const u8 reportdata[TDX_REPORTDATA_SIZE] = {};
 	int i;
 
-	self->td.vm = __vm_tdx_create_with_proxies(self->td.vcpus, NR_VCPUS);
-	private = vm_alloc_page(self->td.vm);
-	private_gpa = addr_gva2gpa(self->td.vm, private);
-	shared = vm_alloc_shared(self->td.vm, SZ_4K, KVM_UTIL_MIN_VADDR, MEM_REGION_TEST_DATA);
-	shared_hva = addr_gva2hva(self->td.vm, shared);
-	vm_tdx_launch(self->td.vm);
+	self->td.vm = vm_tdx_create_with_proxies(self->td.vcpus, NR_VCPUS);
 	vm_userspace_mem_region_add(self->td.vm, VM_MEM_SRC_ANONYMOUS, BUF_GPA, BUF_SLOT,
 				    NR_VCPUS * BUF_SIZE / SZ_4K, 0);
 
-	caps = vm_tdx_get_capabilities(self->td.vm);
-	TEST_ASSERT(!caps->user_tdvmcallinfo_1_r11, "Quotes are made in userspace");
-	free(caps);
+	TEST_ASSERT(!vm_tdx_quotes_in_userspace(self->td.vm), "Quotes are made in userspace");
 
 	for (i = 0; i < NR_VCPUS; i++)
 		self->td.reqs[i] = addr_gpa2hva(self->td.vm, buf_gpa(i));
-	get_report(&self->td.vcpus[0], private, private_gpa, shared);
-	memcpy(self->td.report, shared_hva, REPORT_SIZE);
+	tdx_proxy_get_report(&self->td.vcpus[0], reportdata, self->td.report);
 
 	make_request(&self->td, 0, BUF_SIZE);
 	self->td.ms = now_ms();
 	TEST_ASSERT_EQ(get_quote(&self->td, BUF_GPA, BUF_SIZE), TDVMCALL_STATUS_SUCCESS);
 	self->td.ms = now_ms() - self->td.ms;
-	TEST_ASSERT_EQ(self->td.reqs[0]->status, QUOTE_STATUS_SUCCESS);
+	TEST_ASSERT_EQ(self->td.reqs[0]->status, TDX_QUOTE_STATUS_SUCCESS);
 	self->td.len = self->td.reqs[0]->out_len;
-	self->td.size = align_up(sizeof(struct quote_req) + self->td.len, SZ_4K);
+	self->td.size = align_up(sizeof(struct tdx_quote_req) + self->td.len, SZ_4K);
 }
 
 FIXTURE_TEARDOWN(edges)
@@ -130,7 +117,7 @@ TEST_F(edges, unaligned_above_shared_memory)
 TEST_F(edges, last_page)
 {
 	gpa_t gpa = BUF_GPA + NR_VCPUS * BUF_SIZE - SZ_4K;
-	struct quote_req *req = addr_gpa2hva(self->td.vm, gpa);
+	struct tdx_quote_req *req = addr_gpa2hva(self->td.vm, gpa);
 
 	if (self->td.size == SZ_4K)
 		SKIP(return, "A Quote has not more than a page");
@@ -138,7 +125,7 @@ TEST_F(edges, last_page)
 	make_request(&self->td, 0, SZ_4K);
 	memcpy(req, self->td.reqs[0], SZ_4K);
 	TEST_ASSERT_EQ(get_quote(&self->td, gpa, SZ_4K), TDVMCALL_STATUS_SUCCESS);
-	TEST_ASSERT_EQ(req->status, QUOTE_STATUS_ERROR);
+	TEST_ASSERT_EQ(req->status, TDX_QUOTE_STATUS_ERROR);
 	TEST_ASSERT_EQ(req->out_len, 0);
 }
 
@@ -180,7 +167,7 @@ struct thread {
 static void *observe(void *arg)
 {
 	struct thread *t = arg;
-	struct quote_req *req = t->td->reqs[0];
+	struct tdx_quote_req *req = t->td->reqs[0];
 	u8 *last = req->data + t->td->len - 8;
 
 	while (!READ_ONCE(t->stop)) {
@@ -188,7 +175,7 @@ static void *observe(void *arg)
 		u64 tail;
 		u32 out_len;
 
-		if (__atomic_load_n(&req->status, __ATOMIC_ACQUIRE) != QUOTE_STATUS_SUCCESS)
+		if (__atomic_load_n(&req->status, __ATOMIC_ACQUIRE) != TDX_QUOTE_STATUS_SUCCESS)
 			continue;
 
 		out_len = READ_ONCE(req->out_len);
@@ -199,7 +186,7 @@ static void *observe(void *arg)
 
 		t->nr_seen++;
 		t->nr_early += out_len != t->td->len || tail == UNTOUCHED_U64;
-		while (READ_ONCE(req->status) == QUOTE_STATUS_SUCCESS && !READ_ONCE(t->stop))
+		while (READ_ONCE(req->status) == TDX_QUOTE_STATUS_SUCCESS && !READ_ONCE(t->stop))
 			;
 	}
 
@@ -213,7 +200,7 @@ TEST_F_TIMEOUT(edges, status_comes_last, 120)
 
 	if (self->td.ms > SLOW_MS)
 		SKIP(return, "The TDX module takes too long for many rounds");
-	if (self->td.len < REPORT_SIZE + 8)
+	if (self->td.len < TDX_REPORT_SIZE + 8)
 		SKIP(return, "A Quote is not longer than the TDREPORT");
 
 	make_request(&self->td, 0, self->td.size);
@@ -223,7 +210,7 @@ TEST_F_TIMEOUT(edges, status_comes_last, 120)
 		make_request(&self->td, 0, self->td.size);
 		TEST_ASSERT_EQ(get_quote(&self->td, BUF_GPA, self->td.size),
 			       TDVMCALL_STATUS_SUCCESS);
-		TEST_ASSERT_EQ(self->td.reqs[0]->status, QUOTE_STATUS_SUCCESS);
+		TEST_ASSERT_EQ(self->td.reqs[0]->status, TDX_QUOTE_STATUS_SUCCESS);
 		/* Have the observer see it. */
 		usleep(100);
 	}
@@ -238,11 +225,11 @@ TEST_F_TIMEOUT(edges, status_comes_last, 120)
 static void *flip_in_len(void *arg)
 {
 	struct thread *t = arg;
-	struct quote_req *req = t->td->reqs[0];
+	struct tdx_quote_req *req = t->td->reqs[0];
 
 	while (!READ_ONCE(t->stop)) {
-		WRITE_ONCE(req->in_len, MAX_IN_LEN + 1);
-		WRITE_ONCE(req->in_len, REPORT_SIZE);
+		WRITE_ONCE(req->in_len, TDX_QUOTE_MAX_IN_LEN + 1);
+		WRITE_ONCE(req->in_len, TDX_REPORT_SIZE);
 	}
 
 	return NULL;
@@ -267,11 +254,11 @@ TEST_F_TIMEOUT(edges, in_len_changes, 120)
 		make_request(&self->td, 0, self->td.size);
 		ret = get_quote(&self->td, BUF_GPA, self->td.size);
 		if (ret == TDVMCALL_STATUS_INVALID_OPERAND) {
-			TEST_ASSERT_EQ(self->td.reqs[0]->status, QUOTE_STATUS_ERROR);
+			TEST_ASSERT_EQ(self->td.reqs[0]->status, TDX_QUOTE_STATUS_ERROR);
 			nr_refused++;
 		} else {
 			TEST_ASSERT_EQ(ret, TDVMCALL_STATUS_SUCCESS);
-			TEST_ASSERT_EQ(self->td.reqs[0]->status, QUOTE_STATUS_SUCCESS);
+			TEST_ASSERT_EQ(self->td.reqs[0]->status, TDX_QUOTE_STATUS_SUCCESS);
 		}
 	}
 	WRITE_ONCE(t.stop, true);
@@ -321,7 +308,7 @@ TEST_F_TIMEOUT(edges, memslot_update, 120)
 
 	pthread_join(t.thread, NULL);
 	TEST_ASSERT_EQ(self->td.vcpus[0].cmd->regs.r10, TDVMCALL_STATUS_SUCCESS);
-	TEST_ASSERT_EQ(self->td.reqs[0]->status, QUOTE_STATUS_SUCCESS);
+	TEST_ASSERT_EQ(self->td.reqs[0]->status, TDX_QUOTE_STATUS_SUCCESS);
 }
 
 /* A page that becomes private while the Quote is made is not written to any more. */
@@ -344,7 +331,7 @@ TEST_F_TIMEOUT(edges, becomes_private, 120)
 	vm_mem_set_shared(self->td.vm, gpa, SZ_4K);
 
 	TEST_ASSERT_EQ(self->td.vcpus[0].cmd->regs.r10, TDVMCALL_STATUS_INVALID_OPERAND);
-	TEST_ASSERT_EQ(self->td.reqs[0]->status, QUOTE_STATUS_ERROR);
+	TEST_ASSERT_EQ(self->td.reqs[0]->status, TDX_QUOTE_STATUS_ERROR);
 	TEST_ASSERT_EQ(self->td.reqs[0]->out_len, 0);
 	for (i = 0; i < SZ_4K; i++)
 		TEST_ASSERT_EQ(page[i], UNTOUCHED);
@@ -393,8 +380,8 @@ TEST_F_TIMEOUT(edges, signal_exit, 120)
 	tdx_proxy_run_without_exit(&self->td.vcpus[1]);
 	pthread_join(first.thread, NULL);
 	TEST_ASSERT_EQ(self->td.vcpus[1].cmd->regs.r10, TDVMCALL_STATUS_SUCCESS);
-	TEST_ASSERT_EQ(self->td.reqs[1]->status, QUOTE_STATUS_SUCCESS);
-	TEST_ASSERT_EQ(self->td.reqs[0]->status, QUOTE_STATUS_SUCCESS);
+	TEST_ASSERT_EQ(self->td.reqs[1]->status, TDX_QUOTE_STATUS_SUCCESS);
+	TEST_ASSERT_EQ(self->td.reqs[0]->status, TDX_QUOTE_STATUS_SUCCESS);
 }
 
 int main(int argc, char *argv[])

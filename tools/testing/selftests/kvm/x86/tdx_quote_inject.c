@@ -112,7 +112,7 @@ static void test_signal(struct quote_td *td)
 	pthread_join(thread, NULL);
 
 	/* The signal is delivered when the Quote is there. */
-	ok = td->req->status == QUOTE_STATUS_SUCCESS;
+	ok = td->req->status == TDX_QUOTE_STATUS_SUCCESS;
 	if (!ok)
 		ksft_print_msg("KVM_RUN returned (errno %d) with status 0x%lx\n", run_errno,
 			       td->req->status);

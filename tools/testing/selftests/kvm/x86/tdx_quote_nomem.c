@@ -15,7 +15,7 @@
 #include "kvm_util.h"
 #include "tdx.h"
 #include "tdx_proxy.h"
-#include "tdx_quote_req.h"
+#include "tdx_quote.h"
 #include "test_util.h"
 
 #define NR_WARM_UP	3
@@ -31,9 +31,9 @@
 
 struct quote_td {
 	struct tdx_proxy vcpu;
-	struct quote_req *req;
+	struct tdx_quote_req *req;
 	u64 size;
-	u8 report[REPORT_SIZE];
+	u8 report[TDX_REPORT_SIZE];
 };
 
 static void inject(const char *file, const char *val)
@@ -78,9 +78,7 @@ static int get_fail_nth(int fd)
 static void set_request(struct quote_td *td)
 {
 	memset(td->req, UNTOUCHED, td->size);
-	td->req->version = 1;
-	td->req->in_len = REPORT_SIZE;
-	memcpy(td->req->data, td->report, REPORT_SIZE);
+	tdx_quote_req_init(td->req, td->report);
 	tdx_proxy_set_tdvmcall(&td->vcpu, TDVMCALL_GET_QUOTE, BUF_GPA | TDX_SHARED_BIT, td->size);
 }
 
@@ -101,18 +99,18 @@ static void run_with_failure(struct quote_td *td)
 
 static bool check_answer(struct quote_td *td)
 {
-	struct quote_req *req = td->req;
+	struct tdx_quote_req *req = td->req;
 
 	TEST_ASSERT_EQ(td->vcpu.cmd->regs.r10, TDVMCALL_STATUS_SUCCESS);
 
-	if (req->status == QUOTE_STATUS_SUCCESS) {
+	if (req->status == TDX_QUOTE_STATUS_SUCCESS) {
 		TEST_ASSERT(req->out_len, "An empty Quote");
 		return true;
 	}
 
-	TEST_ASSERT_EQ(req->status, QUOTE_STATUS_SERVICE_UNAVAILABLE);
+	TEST_ASSERT_EQ(req->status, TDX_QUOTE_STATUS_SERVICE_UNAVAILABLE);
 	TEST_ASSERT_EQ(req->out_len, 0);
-	TEST_ASSERT(!memcmp(req->data, td->report, REPORT_SIZE), "The TDREPORT was overwritten");
+	TEST_ASSERT(!memcmp(req->data, td->report, TDX_REPORT_SIZE), "The TDREPORT was overwritten");
 	return false;
 }
 
@@ -145,27 +143,19 @@ static bool get_quote_with_failure(struct quote_td *td, int fail_nth, int nth, i
 int main(int argc, char *argv[])
 {
 	struct quote_td td = { .size = BUF_SIZE };
-	gva_t private, shared;
-	gpa_t private_gpa;
+	const u8 reportdata[TDX_REPORTDATA_SIZE] = {};
 	struct kvm_vm *vm;
-	void *report;
 	int fail_nth, nth, i, nr_refused = 0;
 
 	TEST_REQUIRE(kvm_has_tdx());
 	set_up_injection();
 
-	vm = __vm_tdx_create_with_proxies(&td.vcpu, 1);
-	private = vm_alloc_page(vm);
-	private_gpa = addr_gva2gpa(vm, private);
-	shared = vm_alloc_shared(vm, SZ_4K, KVM_UTIL_MIN_VADDR, MEM_REGION_TEST_DATA);
-	report = addr_gva2hva(vm, shared);
-	vm_tdx_launch(vm);
+	vm = vm_tdx_create_with_proxies(&td.vcpu, 1);
 	vm_userspace_mem_region_add(vm, VM_MEM_SRC_ANONYMOUS, BUF_GPA, BUF_SLOT,
 				    BUF_SIZE / SZ_4K, 0);
 
 	td.req = addr_gpa2hva(vm, BUF_GPA);
-	get_report(&td.vcpu, private, private_gpa, shared);
-	memcpy(td.report, report, REPORT_SIZE);
+	tdx_proxy_get_report(&td.vcpu, reportdata, td.report);
 	for (i = 0; i < NR_WARM_UP; i++) {
 		get_quote(&td);
 		td.size = align_up(sizeof(*td.req) + td.req->out_len, SZ_4K);

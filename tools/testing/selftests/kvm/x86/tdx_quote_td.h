@@ -14,7 +14,7 @@
 #include "kvm_util.h"
 #include "tdx.h"
 #include "tdx_proxy.h"
-#include "tdx_quote_req.h"
+#include "tdx_quote.h"
 #include "test_util.h"
 
 #define DEBUGFS		"/sys/kernel/debug/tdxsim/"
@@ -28,9 +28,9 @@
 struct quote_td {
 	struct kvm_vm *vm;
 	struct tdx_proxy vcpu;
-	struct quote_req *req;
+	struct tdx_quote_req *req;
 	gpa_t gpa;
-	u8 report[REPORT_SIZE];
+	u8 report[TDX_REPORT_SIZE];
 };
 
 static inline void write_file(const char *name, const void *text, size_t len)
@@ -70,31 +70,26 @@ static inline long status_of(const char *name)
 	return val;
 }
 
-/* A TD with a TDREPORT, which can only be made in private memory */
+/* A TD with a TDREPORT */
 static inline void quote_td_create(struct quote_td *td)
 {
-	gpa_t private_gpa;
-	gva_t private, buf;
+	const u8 reportdata[TDX_REPORTDATA_SIZE] = {};
+	gva_t buf;
 
 	td->vm = __vm_tdx_create_with_proxies(&td->vcpu, 1);
-	private = vm_alloc_page(td->vm);
-	private_gpa = addr_gva2gpa(td->vm, private);
 	buf = vm_alloc_shared(td->vm, BUF_SIZE, KVM_UTIL_MIN_VADDR, MEM_REGION_TEST_DATA);
 	td->req = addr_gva2hva(td->vm, buf);
 	td->gpa = addr_gva2gpa(td->vm, buf);
 	vm_tdx_launch(td->vm);
 
-	get_report(&td->vcpu, private, private_gpa, buf);
-	memcpy(td->report, td->req, REPORT_SIZE);
+	tdx_proxy_get_report(&td->vcpu, reportdata, td->report);
 }
 
 /* The vCPU will ask for a Quote when it runs. */
 static inline void make_request(struct quote_td *td)
 {
 	memset(td->req, UNTOUCHED, BUF_SIZE);
-	td->req->version = 1;
-	td->req->in_len = REPORT_SIZE;
-	memcpy(td->req->data, td->report, REPORT_SIZE);
+	tdx_quote_req_init(td->req, td->report);
 	tdx_proxy_set_tdvmcall(&td->vcpu, TDVMCALL_GET_QUOTE, td->gpa | TDX_SHARED_BIT, BUF_SIZE);
 }
 
@@ -111,9 +106,9 @@ static inline bool all_are(const u8 *p, u8 byte, size_t len)
 /* Is the answer that of a Quote with @len bytes, or, if that is 0, SERVICE_UNAVAILABLE? */
 static inline bool answer_ok(struct quote_td *td, u32 len)
 {
-	struct quote_req *req = td->req;
-	u32 used = len > REPORT_SIZE ? len : REPORT_SIZE;
-	u64 status = len ? QUOTE_STATUS_SUCCESS : QUOTE_STATUS_SERVICE_UNAVAILABLE;
+	struct tdx_quote_req *req = td->req;
+	u32 used = len > TDX_REPORT_SIZE ? len : TDX_REPORT_SIZE;
+	u64 status = len ? TDX_QUOTE_STATUS_SUCCESS : TDX_QUOTE_STATUS_SERVICE_UNAVAILABLE;
 	u64 r10 = td->vcpu.cmd->regs.r10;
 
 	if (r10 != TDVMCALL_STATUS_SUCCESS || req->status != status || req->out_len != len) {
@@ -121,11 +116,11 @@ static inline bool answer_ok(struct quote_td *td, u32 len)
 			       req->out_len);
 		return false;
 	}
-	if (req->version != 1 || req->in_len != REPORT_SIZE) {
+	if (req->version != 1 || req->in_len != TDX_REPORT_SIZE) {
 		ksft_print_msg("version or in_len have changed\n");
 		return false;
 	}
-	if (!len && memcmp(req->data, td->report, REPORT_SIZE)) {
+	if (!len && memcmp(req->data, td->report, TDX_REPORT_SIZE)) {
 		ksft_print_msg("There is no Quote, and the TDREPORT has changed\n");
 		return false;
 	}

@@ -26,7 +26,7 @@
 #include "kvm_util.h"
 #include "tdx.h"
 #include "tdx_proxy.h"
-#include "tdx_quote_req.h"
+#include "tdx_quote.h"
 #include "test_util.h"
 
 #define MAX_VCPUS	2
@@ -65,8 +65,8 @@ struct quote_td {
 	int buf_fd;
 	void *bufs;
 	gpa_t spare;		/* a private page that the TD does not use */
-	u8 reportdata[REPORTDATA_SIZE];
-	u8 report[REPORT_SIZE];
+	u8 reportdata[TDX_REPORTDATA_SIZE];
+	u8 report[TDX_REPORT_SIZE];
 	u64 len;		/* of a Quote */
 	u64 size;		/* of the smallest buffer for it */
 	u64 us;			/* the time it took */
@@ -127,31 +127,31 @@ static gpa_t buf_gpa(int vcpu)
 	return BUF_GPA + vcpu * BUF_SIZE;
 }
 
-static struct quote_req *td_req(struct quote_td *td, int vcpu)
+static struct tdx_quote_req *td_req(struct quote_td *td, int vcpu)
 {
 	return td->bufs + vcpu * BUF_SIZE;
 }
 
 static void make_request(struct quote_td *td, int vcpu, u64 size)
 {
-	struct quote_req *req = td_req(td, vcpu);
+	struct tdx_quote_req *req = td_req(td, vcpu);
 
 	memset(req, UNTOUCHED, size);
 	req->version = 1;
-	req->in_len = REPORT_SIZE;
-	memcpy(req->data, td->report, REPORT_SIZE);
+	req->in_len = TDX_REPORT_SIZE;
+	memcpy(req->data, td->report, TDX_REPORT_SIZE);
 }
 
 static void check_quote(struct quote_td *td, int vcpu)
 {
-	struct quote_req *req = td_req(td, vcpu);
+	struct tdx_quote_req *req = td_req(td, vcpu);
 
 	TEST_ASSERT_EQ(td->vcpus[vcpu].cmd->regs.r10, TDVMCALL_STATUS_SUCCESS);
-	TEST_ASSERT_EQ(req->status, QUOTE_STATUS_SUCCESS);
+	TEST_ASSERT_EQ(req->status, TDX_QUOTE_STATUS_SUCCESS);
 	TEST_ASSERT(req->out_len && req->out_len <= BUF_SIZE - sizeof(*req),
 		    "A Quote of %u bytes", req->out_len);
 	/* However it is encoded, a Quote has the REPORTDATA in it as they are. */
-	TEST_ASSERT(memmem(req->data, req->out_len, td->reportdata, REPORTDATA_SIZE),
+	TEST_ASSERT(memmem(req->data, req->out_len, td->reportdata, TDX_REPORTDATA_SIZE),
 		    "The Quote is for other REPORTDATA");
 }
 
@@ -251,42 +251,32 @@ static void td_create(struct quote_td *td, int buf_fd)
 {
 	struct thread t = { .td = td };
 	static u64 serial;
-	gva_t private, shared;
-	gpa_t private_gpa;
-	void *shared_hva;
-	u64 *reportdata;
+	u64 *reportdata = (u64 *)td->reportdata;
 	int i;
 
 	memset(td, 0, sizeof(*td));
 	td->nr_vcpus = min_t(u32, kvm_tdx_max_vcpus(), MAX_VCPUS);
 	td->vm = __vm_tdx_create_with_proxies(td->vcpus, td->nr_vcpus);
 	td->spare = addr_gva2gpa(td->vm, vm_alloc_page(td->vm));
-	private = vm_alloc_page(td->vm);
-	private_gpa = addr_gva2gpa(td->vm, private);
-	shared = vm_alloc_shared(td->vm, SZ_4K, KVM_UTIL_MIN_VADDR, MEM_REGION_TEST_DATA);
-	shared_hva = addr_gva2hva(td->vm, shared);
+	vm_tdx_launch(td->vm);
 
-	/* REPORTDATA that nobody else has, as part of the TD's initial memory. */
-	reportdata = addr_gva2hva(td->vm, private) + REPORT_SIZE;
-	for (i = 0; i < REPORTDATA_SIZE / sizeof(u64); i++)
+	/* REPORTDATA that nobody else has */
+	for (i = 0; i < TDX_REPORTDATA_SIZE / sizeof(u64); i++)
 		reportdata[i] = 0x4041424344454647 + i;
 	reportdata[0] = getpid();
 	reportdata[1] = ++serial;
-	memcpy(td->reportdata, reportdata, REPORTDATA_SIZE);
 
-	vm_tdx_launch(td->vm);
 	td->buf_fd = buf_fd;
 	td->bufs = map_bufs(td, NULL);
 	set_slot(td, 0, BUF_GPA, BUFS_SIZE);
 
-	get_report(&td->vcpus[0], private, private_gpa, shared);
-	memcpy(td->report, shared_hva, REPORT_SIZE);
+	tdx_proxy_get_report(&td->vcpus[0], td->reportdata, td->report);
 
 	td->us = now_us();
 	get_quote(td, 0);
 	td->us = now_us() - td->us;
 	td->len = td_req(td, 0)->out_len;
-	td->size = align_up(sizeof(struct quote_req) + td->len, SZ_4K);
+	td->size = align_up(sizeof(struct tdx_quote_req) + td->len, SZ_4K);
 
 	/* As it will be: with a thread to start, and with what the first one leaves behind. */
 	if (!is_slow(td)) {
@@ -305,12 +295,12 @@ static void td_free(struct quote_td *td)
 	close(td->buf_fd);
 }
 
-static bool in_the_making(const struct quote_req *req)
+static bool in_the_making(const struct tdx_quote_req *req)
 {
 	return READ_ONCE(req->status) == UNTOUCHED_U64;
 }
 
-static void wait_for_quote(const struct quote_req *req)
+static void wait_for_quote(const struct tdx_quote_req *req)
 {
 	u64 end = now_us() + CLEAN_UP_MS * 1000ULL;
 
@@ -318,7 +308,7 @@ static void wait_for_quote(const struct quote_req *req)
 		TEST_ASSERT(now_us() < end, "There is no Quote");
 		usleep(1000);
 	}
-	TEST_ASSERT_EQ(req->status, QUOTE_STATUS_SUCCESS);
+	TEST_ASSERT_EQ(req->status, TDX_QUOTE_STATUS_SUCCESS);
 }
 
 /* The TDX module has begun with a Quote, or is likely to have, where it does not tell. */
@@ -562,18 +552,18 @@ FIXTURE_TEARDOWN(memory)
 
 static void check_data_kept(struct quote_td *td)
 {
-	struct quote_req *req = td_req(td, 0);
+	struct tdx_quote_req *req = td_req(td, 0);
 	u64 i;
 
-	TEST_ASSERT(!memcmp(req->data, td->report, REPORT_SIZE), "The TDREPORT was overwritten");
-	for (i = REPORT_SIZE; i < td->size - sizeof(*req); i++)
+	TEST_ASSERT(!memcmp(req->data, td->report, TDX_REPORT_SIZE), "The TDREPORT was overwritten");
+	for (i = TDX_REPORT_SIZE; i < td->size - sizeof(*req); i++)
 		TEST_ASSERT(req->data[i] == UNTOUCHED, "Byte %#lx was overwritten", i);
 }
 
 /* There is no Quote, because the buffer is gone. */
 static void check_refused(struct quote_td *td, unsigned int flags, bool certain)
 {
-	struct quote_req *req = td_req(td, 0);
+	struct tdx_quote_req *req = td_req(td, 0);
 
 	if (flags & ALL_OR_NOTHING || (certain && flags & KEEPS_DATA))
 		check_data_kept(td);
@@ -587,7 +577,7 @@ static void check_refused(struct quote_td *td, unsigned int flags, bool certain)
 			    "The length was overwritten");
 		TEST_ASSERT(!certain || !(flags & TELLS_STATUS), "The status is not told");
 	} else {
-		TEST_ASSERT_EQ(req->status, QUOTE_STATUS_ERROR);
+		TEST_ASSERT_EQ(req->status, TDX_QUOTE_STATUS_ERROR);
 		TEST_ASSERT_EQ(req->out_len, 0);
 		TEST_ASSERT(!certain || !(flags & KEEPS_STATUS), "The status was overwritten");
 	}
@@ -618,9 +608,9 @@ static bool check_answer(struct quote_td *td, u64 ret, unsigned int flags, bool 
 
 static void harm_slow_quote(struct quote_td *td, const struct harm *harm)
 {
-	struct quote_req *req = td_req(td, 0);
+	struct tdx_quote_req *req = td_req(td, 0);
 	struct thread t = { .td = td };
-	struct quote_req *other_view;
+	struct tdx_quote_req *other_view;
 
 	/* Whatever becomes of the mapping that KVM has */
 	other_view = map_bufs(td, NULL);
@@ -681,20 +671,20 @@ TEST_F_TIMEOUT(memory, meanwhile, 480)
 TEST_F_TIMEOUT(memory, no_room, 60)
 {
 	struct quote_td *td = &self->td;
-	struct quote_req *req = td_req(td, 0);
+	struct tdx_quote_req *req = td_req(td, 0);
 	struct thread t = { .td = td };
 	u64 size = td->size - SZ_4K;
 
 	if (!is_slow(td))
 		SKIP(return, "The TDX module is too fast");
-	if (size < sizeof(*req) + REPORT_SIZE)
+	if (size < sizeof(*req) + TDX_REPORT_SIZE)
 		SKIP(return, "Quotes are too small");
 
 	set_request_in(td, 0, size);
 	start_thread(&t, run_vcpu_thread);
 	pthread_join(t.thread, NULL);
 	TEST_ASSERT_EQ(td->vcpus[0].cmd->regs.r10, TDVMCALL_STATUS_SUCCESS);
-	TEST_ASSERT_EQ(req->status, QUOTE_STATUS_ERROR);
+	TEST_ASSERT_EQ(req->status, TDX_QUOTE_STATUS_ERROR);
 
 	set_request_in(td, 0, size);
 	start_thread(&t, run_vcpu_thread);
@@ -830,7 +820,7 @@ struct vmm {
 	pid_t pid;
 	struct vmm_state *state;
 	int buf_fd;
-	struct quote_req *req;	/* of its TD */
+	struct tdx_quote_req *req;	/* of its TD */
 };
 
 static void *map_shared(u64 size, int fd)
@@ -882,7 +872,7 @@ static void close_all_meanwhile(struct quote_td *td, struct thread *t, struct vm
 	/* KVM_RUN goes on with what it has, and takes the TD along in the end. */
 	pthread_join(t->thread, NULL);
 	if (is_slow(td))
-		TEST_ASSERT_EQ(td_req(td, 0)->status, QUOTE_STATUS_SUCCESS);
+		TEST_ASSERT_EQ(td_req(td, 0)->status, TDX_QUOTE_STATUS_SUCCESS);
 	wait_for_module("tds", nr_tds - 1);
 }
 

@@ -24,13 +24,12 @@
 #include "kvm_util.h"
 #include "tdx.h"
 #include "tdx_proxy.h"
-#include "tdx_quote_req.h"
+#include "tdx_quote.h"
 #include "test_util.h"
 
 #define MAX_VCPUS		4
 #define NR_REPORTS		4
 
-#define REPORTDATA_OFFSET	128
 
 /* More than any Quote has, and the kernel believes. */
 #define SANE_QUOTE_SIZE		SZ_16M
@@ -143,7 +142,7 @@ static const char * const leaf_names[] = {
 #define CHANGE_SLOT		BIT(6)	/* its memslot is deleted and added */
 
 union message {
-	struct quote_req req;
+	struct tdx_quote_req req;
 	u8 page[SZ_4K];
 };
 
@@ -257,7 +256,7 @@ static struct {
 	u64 len, nr_pages, max_len;
 	bool max_is_known;
 
-	u8 reports[NR_REPORTS][REPORT_SIZE];
+	u8 reports[NR_REPORTS][TDX_REPORT_SIZE];
 	u8 *quotes[NR_REPORTS];
 	bool same_quotes;	/* The same TDREPORT gives the same Quote, byte by byte. */
 
@@ -275,7 +274,7 @@ static u64 now_ms(void)
 
 /* A call goes wrong */
 
-static void print_message(const char *what, const struct quote_req *req)
+static void print_message(const char *what, const struct tdx_quote_req *req)
 {
 	ksft_print_msg("  %-8s version %#lx status %#lx in_len %#x out_len %#x\n", what,
 		       req->version, req->status, req->in_len, req->out_len);
@@ -567,8 +566,8 @@ static u64 any_size(struct rng *rng, u64 gpa)
 	case 12:
 		return 0;
 	case 13:
-		return one_of(rng, 1, 8, sizeof(struct quote_req), SZ_4K - 1, SZ_4K + 1,
-			      sizeof(struct quote_req) + fuzz.len,
+		return one_of(rng, 1, 8, sizeof(struct tdx_quote_req), SZ_4K - 1, SZ_4K + 1,
+			      sizeof(struct tdx_quote_req) + fuzz.len,
 			      fuzz.nr_pages * SZ_4K - 1, fuzz.nr_pages * SZ_4K + 8);
 	case 14 ... 15:
 		return one_of(rng, SZ_16M, 1ULL << 32, (1ULL << 32) + SZ_8K, 1ULL << 46, room,
@@ -583,17 +582,17 @@ static u64 any_size(struct rng *rng, u64 gpa)
 	}
 }
 
-static void any_header(struct rng *rng, struct quote_req *req)
+static void any_header(struct rng *rng, struct tdx_quote_req *req)
 {
 	req->version = percent(rng, 85) ? 1 :
 		       one_of(rng, 0, 2, 1ULL << 32, 1ULL << 32 | 1, 1ULL << 63 | 1, ~0ULL, 0x100,
 			      any_width(rng));
-	req->in_len = percent(rng, 80) ? REPORT_SIZE :
-		      one_of(rng, 0, 1, REPORT_SIZE - 1, REPORT_SIZE + 1, MAX_IN_LEN,
-			     MAX_IN_LEN + 1, SZ_4K, SZ_4K + 1, 1U << 31, 1U << 31 | REPORT_SIZE,
+	req->in_len = percent(rng, 80) ? TDX_REPORT_SIZE :
+		      one_of(rng, 0, 1, TDX_REPORT_SIZE - 1, TDX_REPORT_SIZE + 1, TDX_QUOTE_MAX_IN_LEN,
+			     TDX_QUOTE_MAX_IN_LEN + 1, SZ_4K, SZ_4K + 1, 1U << 31, 1U << 31 | TDX_REPORT_SIZE,
 			     -sizeof(*req), ~0U, any_width(rng));
 	req->status = percent(rng, 50) ? rnd(rng) :
-		      one_of(rng, 0, QUOTE_STATUS_ERROR, QUOTE_STATUS_SERVICE_UNAVAILABLE, ~0ULL);
+		      one_of(rng, 0, TDX_QUOTE_STATUS_ERROR, TDX_QUOTE_STATUS_SERVICE_UNAVAILABLE, ~0ULL);
 	req->out_len = percent(rng, 50) ? rnd(rng) : one_of(rng, 0, 1, fuzz.len, ~0U);
 }
 
@@ -610,11 +609,11 @@ static void any_message(struct rng *rng, struct call *c)
 		return;
 
 	i = below(rng, NR_REPORTS);
-	memcpy(c->msg.req.data, fuzz.reports[i], REPORT_SIZE);
+	memcpy(c->msg.req.data, fuzz.reports[i], TDX_REPORT_SIZE);
 	if (percent(rng, 88))
 		c->report = i;
 	else
-		c->msg.req.data[below(rng, REPORT_SIZE)] ^= BIT(below(rng, 8));
+		c->msg.req.data[below(rng, TDX_REPORT_SIZE)] ^= BIT(below(rng, 8));
 }
 
 static void any_change(struct rng *rng, struct arena *a, struct call *c)
@@ -625,12 +624,12 @@ static void any_change(struct rng *rng, struct arena *a, struct call *c)
 	/* Where only one of them is wrong, there is most to choose from. */
 	if (percent(rng, 50)) {
 		c->msg.req.version = 1;
-		c->msg.req.in_len = REPORT_SIZE;
+		c->msg.req.in_len = TDX_REPORT_SIZE;
 	}
 
 	c->private_page = min_t(u64, c->offset / SZ_4K + below(rng, fuzz.nr_pages),
 				a->nr_pages - 1);
-	c->data_offset = percent(rng, 75) ? below(rng, REPORT_SIZE) : below(rng, MAX_IN_LEN);
+	c->data_offset = percent(rng, 75) ? below(rng, TDX_REPORT_SIZE) : below(rng, TDX_QUOTE_MAX_IN_LEN);
 	c->alt.req.data[c->data_offset] = ~c->msg.req.data[c->data_offset];
 
 	switch (below(rng, 10)) {
@@ -759,13 +758,13 @@ static void add_quote_outcome(struct outcomes *outcomes, enum answer answer)
 	}
 
 	o = add_outcome(outcomes, answer, TDVMCALL_STATUS_INVALID_OPERAND);
-	o->status = QUOTE_STATUS_ERROR;
+	o->status = TDX_QUOTE_STATUS_ERROR;
 	o->written = true;
 
 	switch (answer) {
 	case A_SUCCESS:
 		o->r10 = TDVMCALL_STATUS_SUCCESS;
-		o->status = QUOTE_STATUS_SUCCESS;
+		o->status = TDX_QUOTE_STATUS_SUCCESS;
 		o->out_len = fuzz.len;
 		o->data = DATA_QUOTE;
 		break;
@@ -774,7 +773,7 @@ static void add_quote_outcome(struct outcomes *outcomes, enum answer answer)
 		break;
 	case A_UNAVAILABLE:
 		o->r10 = TDVMCALL_STATUS_SUCCESS;
-		o->status = QUOTE_STATUS_SERVICE_UNAVAILABLE;
+		o->status = TDX_QUOTE_STATUS_SERVICE_UNAVAILABLE;
 		break;
 	case A_INVALID_STATUS:
 		break;
@@ -792,7 +791,7 @@ static void add_quote_outcome(struct outcomes *outcomes, enum answer answer)
 
 static u64 nr_pages_of(u64 size, u64 len)
 {
-	return (min_t(u64, size, sizeof(struct quote_req) + len) + SZ_4K - 1) / SZ_4K;
+	return (min_t(u64, size, sizeof(struct tdx_quote_req) + len) + SZ_4K - 1) / SZ_4K;
 }
 
 /* @gpa is without the shared bit; it and @size are right as such. */
@@ -824,11 +823,11 @@ static void expect_message(struct worker *w, struct outcomes *outcomes, gpa_t gp
 	if (first != NORMAL)
 		return;
 
-	if (!version_ok || in_len > MAX_IN_LEN)
+	if (!version_ok || in_len > TDX_QUOTE_MAX_IN_LEN)
 		add_quote_outcome(outcomes, A_INVALID_STATUS);
-	else if (in_len != REPORT_SIZE || !report_ok)
+	else if (in_len != TDX_REPORT_SIZE || !report_ok)
 		add_quote_outcome(outcomes, A_UNAVAILABLE);
-	else if (fuzz.len > size - sizeof(struct quote_req))
+	else if (fuzz.len > size - sizeof(struct tdx_quote_req))
 		add_quote_outcome(outcomes, A_TOO_SMALL);
 	else
 		add_quote_outcome(outcomes, writable ? A_SUCCESS : A_GONE);
@@ -853,8 +852,8 @@ static u64 mix_bytes(u64 a, u64 b, u64 choice)
 static void expect_changing(struct worker *w, struct outcomes *outcomes, gpa_t gpa, u64 size)
 {
 	struct call *c = &w->call;
-	struct quote_req *req = &c->msg.req, *alt = &c->alt.req;
-	bool data = c->change & CHANGE_DATA && c->data_offset < REPORT_SIZE;
+	struct tdx_quote_req *req = &c->msg.req, *alt = &c->alt.req;
+	bool data = c->change & CHANGE_DATA && c->data_offset < TDX_REPORT_SIZE;
 	bool private = c->change & CHANGE_PRIVATE;
 	int nr_versions = c->change & CHANGE_VERSION ? 256 : 1;
 	int nr_in_lens = c->change & CHANGE_IN_LEN ? 16 : 1;
@@ -956,8 +955,8 @@ static void change(struct worker *w, bool alt)
 {
 	struct call *c = &w->call;
 	u64 page = c->offset / SZ_4K;
-	struct quote_req *req = (void *)w->arena.mem[page];
-	const struct quote_req *from = alt ? &c->alt.req : &c->msg.req;
+	struct tdx_quote_req *req = (void *)w->arena.mem[page];
+	const struct tdx_quote_req *from = alt ? &c->alt.req : &c->msg.req;
 
 	if (c->change & CHANGE_VERSION)
 		WRITE_ONCE(req->version, from->version);
@@ -1157,10 +1156,10 @@ static u64 span_size(struct worker *w)
  */
 static bool span_matches(struct worker *w, const struct outcome *o)
 {
-	u64 size = span_size(w), room = size - sizeof(struct quote_req);
+	u64 size = span_size(w), room = size - sizeof(struct tdx_quote_req);
 	struct call *c = &w->call;
-	struct quote_req *want = (void *)w->arena.want_span, *seen = (void *)w->arena.seen_span;
-	const struct quote_req *req = &c->msg.req, *alt = &c->alt.req;
+	struct tdx_quote_req *want = (void *)w->arena.want_span, *seen = (void *)w->arena.seen_span;
+	const struct tdx_quote_req *req = &c->msg.req, *alt = &c->alt.req;
 	u64 at = c->data_offset;
 
 	if (!size)
@@ -1181,8 +1180,8 @@ static bool span_matches(struct worker *w, const struct outcome *o)
 			memcpy(want->data, fuzz.quotes[c->report], fuzz.len);
 			break;
 		}
-		if (!memmem(seen->data, fuzz.len, fuzz.reports[c->report] + REPORTDATA_OFFSET,
-			    REPORTDATA_SIZE))
+		if (!memmem(seen->data, fuzz.len, fuzz.reports[c->report] + TDX_REPORTDATA_OFFSET,
+			    TDX_REPORTDATA_SIZE))
 			return false;
 		memcpy(want->data, seen->data, fuzz.len);
 		break;
@@ -1334,46 +1333,27 @@ static void *worker_thread(void *arg)
 
 /* Before */
 
-static u64 probe_quote(struct quote_req *req, const u8 *report)
+static u64 probe_quote(struct tdx_quote_req *req, const u8 *report)
 {
 	struct tdx_proxy *proxy = &fuzz.proxies[0];
 
 	memset(req, 0, SZ_4K);
 	req->version = 1;
-	req->in_len = REPORT_SIZE;
-	memcpy(req->data, report, REPORT_SIZE);
+	req->in_len = TDX_REPORT_SIZE;
+	memcpy(req->data, report, TDX_REPORT_SIZE);
 	TEST_ASSERT_EQ(tdx_proxy_tdvmcall(proxy, TDVMCALL_GET_QUOTE, PROBE_GPA | TDX_SHARED_BIT,
 					  SANE_QUOTE_SIZE + SZ_4K),
 		       TDVMCALL_STATUS_SUCCESS);
-	TEST_ASSERT_EQ(req->status, QUOTE_STATUS_SUCCESS);
+	TEST_ASSERT_EQ(req->status, TDX_QUOTE_STATUS_SUCCESS);
 	TEST_ASSERT(req->out_len && req->out_len <= SANE_QUOTE_SIZE, "A Quote of %u bytes",
 		    req->out_len);
 
 	return req->out_len;
 }
 
-/* A TDREPORT with REPORTDATA of its own, which have to get into private memory first */
-static void make_report(u8 *report, int index, gva_t private, gva_t shared, u8 *shared_hva)
+static void collect_quotes(void)
 {
-	const struct tdcall_regs nothing = { .rax = TDG_VP_INFO };
-	struct tdx_proxy *proxy = &fuzz.proxies[0];
-
-	memset(shared_hva, 0x40 + index, REPORTDATA_SIZE);
-	tdx_proxy_set_tdcall(proxy, &nothing);
-	proxy->cmd->before = (struct tdx_proxy_copy) {
-		.to = private + REPORT_SIZE,
-		.from = shared,
-		.size = REPORTDATA_SIZE,
-	};
-	tdx_proxy_run_without_exit(proxy);
-
-	get_report(proxy, private, fuzz.private_gpa, shared);
-	memcpy(report, shared_hva, REPORT_SIZE);
-}
-
-static void collect_quotes(gva_t private, gva_t shared, u8 *shared_hva)
-{
-	struct quote_req *req;
+	struct tdx_quote_req *req;
 	int i;
 
 	vm_userspace_mem_region_add(fuzz.vm, VM_MEM_SRC_ANONYMOUS, PROBE_GPA, PROBE_SLOT,
@@ -1382,7 +1362,10 @@ static void collect_quotes(gva_t private, gva_t shared, u8 *shared_hva)
 
 	fuzz.same_quotes = true;
 	for (i = 0; i < NR_REPORTS; i++) {
-		make_report(fuzz.reports[i], i, private, shared, shared_hva);
+		u8 reportdata[TDX_REPORTDATA_SIZE];
+
+		memset(reportdata, 0x40 + i, sizeof(reportdata));
+		tdx_proxy_get_report(&fuzz.proxies[0], reportdata, fuzz.reports[i]);
 
 		fuzz.len = probe_quote(req, fuzz.reports[i]);
 		fuzz.quotes[i] = malloc(fuzz.len);
@@ -1405,30 +1388,21 @@ static void collect_quotes(gva_t private, gva_t shared, u8 *shared_hva)
 
 static void create_td(void)
 {
-	struct kvm_tdx_capabilities *caps;
-	gva_t private, shared;
-	u8 *shared_hva;
 	int i;
 
 	fuzz.nr_vcpus = min_t(u32, kvm_tdx_max_vcpus(), MAX_VCPUS);
 	fuzz.vm = __vm_tdx_create_with_proxies(fuzz.proxies, fuzz.nr_vcpus);
-	private = vm_alloc_page(fuzz.vm);
-	fuzz.private_gpa = addr_gva2gpa(fuzz.vm, private);
-	shared = vm_alloc_shared(fuzz.vm, SZ_4K, KVM_UTIL_MIN_VADDR, MEM_REGION_TEST_DATA);
-	shared_hva = addr_gva2hva(fuzz.vm, shared);
+	fuzz.private_gpa = fuzz.proxies[0].private_gpa;
 	vm_tdx_launch(fuzz.vm);
 
-	caps = vm_tdx_get_capabilities(fuzz.vm);
-	fuzz.in_userspace = caps->user_tdvmcallinfo_1_r11 &
-			    TDVMCALLINFO_SETUP_EVENT_NOTIFY_INTERRUPT;
-	free(caps);
+	fuzz.in_userspace = vm_tdx_quotes_in_userspace(fuzz.vm);
 	ksft_print_msg("Quotes are made %s, %u vCPUs\n",
 		       fuzz.in_userspace ? "in userspace" : "by KVM", fuzz.nr_vcpus);
 
 	fuzz.nr_pages = 2;
 	fuzz.len = SZ_4K;
 	if (!fuzz.in_userspace)
-		collect_quotes(private, shared, shared_hva);
+		collect_quotes();
 
 	for (i = 0; i < fuzz.nr_vcpus; i++) {
 		struct worker *w = &fuzz.workers[i];
