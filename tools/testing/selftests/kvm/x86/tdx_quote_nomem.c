@@ -110,7 +110,8 @@ static bool check_answer(struct quote_td *td)
 
 	TEST_ASSERT_EQ(req->status, TDX_QUOTE_STATUS_SERVICE_UNAVAILABLE);
 	TEST_ASSERT_EQ(req->out_len, 0);
-	TEST_ASSERT(!memcmp(req->data, td->report, TDX_REPORT_SIZE), "The TDREPORT was overwritten");
+	TEST_ASSERT(!memcmp(req->data, td->report, TDX_REPORT_SIZE),
+		    "The TDREPORT was overwritten");
 	return false;
 }
 

@@ -555,7 +555,8 @@ static void check_data_kept(struct quote_td *td)
 	struct tdx_quote_req *req = td_req(td, 0);
 	u64 i;
 
-	TEST_ASSERT(!memcmp(req->data, td->report, TDX_REPORT_SIZE), "The TDREPORT was overwritten");
+	TEST_ASSERT(!memcmp(req->data, td->report, TDX_REPORT_SIZE),
+		    "The TDREPORT was overwritten");
 	for (i = TDX_REPORT_SIZE; i < td->size - sizeof(*req); i++)
 		TEST_ASSERT(req->data[i] == UNTOUCHED, "Byte %#lx was overwritten", i);
 }

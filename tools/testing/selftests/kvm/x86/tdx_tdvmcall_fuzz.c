@@ -30,7 +30,6 @@
 #define MAX_VCPUS		4
 #define NR_REPORTS		4
 
-
 /* More than any Quote has, and the kernel believes. */
 #define SANE_QUOTE_SIZE		SZ_16M
 
@@ -588,11 +587,13 @@ static void any_header(struct rng *rng, struct tdx_quote_req *req)
 		       one_of(rng, 0, 2, 1ULL << 32, 1ULL << 32 | 1, 1ULL << 63 | 1, ~0ULL, 0x100,
 			      any_width(rng));
 	req->in_len = percent(rng, 80) ? TDX_REPORT_SIZE :
-		      one_of(rng, 0, 1, TDX_REPORT_SIZE - 1, TDX_REPORT_SIZE + 1, TDX_QUOTE_MAX_IN_LEN,
-			     TDX_QUOTE_MAX_IN_LEN + 1, SZ_4K, SZ_4K + 1, 1U << 31, 1U << 31 | TDX_REPORT_SIZE,
-			     -sizeof(*req), ~0U, any_width(rng));
+		      one_of(rng, 0, 1, TDX_REPORT_SIZE - 1, TDX_REPORT_SIZE + 1,
+			     TDX_QUOTE_MAX_IN_LEN, TDX_QUOTE_MAX_IN_LEN + 1, SZ_4K, SZ_4K + 1,
+			     1U << 31, 1U << 31 | TDX_REPORT_SIZE, -sizeof(*req), ~0U,
+			     any_width(rng));
 	req->status = percent(rng, 50) ? rnd(rng) :
-		      one_of(rng, 0, TDX_QUOTE_STATUS_ERROR, TDX_QUOTE_STATUS_SERVICE_UNAVAILABLE, ~0ULL);
+		      one_of(rng, 0, TDX_QUOTE_STATUS_ERROR,
+			     TDX_QUOTE_STATUS_SERVICE_UNAVAILABLE, ~0ULL);
 	req->out_len = percent(rng, 50) ? rnd(rng) : one_of(rng, 0, 1, fuzz.len, ~0U);
 }
 
@@ -629,7 +630,7 @@ static void any_change(struct rng *rng, struct arena *a, struct call *c)
 
 	c->private_page = min_t(u64, c->offset / SZ_4K + below(rng, fuzz.nr_pages),
 				a->nr_pages - 1);
-	c->data_offset = percent(rng, 75) ? below(rng, TDX_REPORT_SIZE) : below(rng, TDX_QUOTE_MAX_IN_LEN);
+	c->data_offset = below(rng, percent(rng, 75) ? TDX_REPORT_SIZE : TDX_QUOTE_MAX_IN_LEN);
 	c->alt.req.data[c->data_offset] = ~c->msg.req.data[c->data_offset];
 
 	switch (below(rng, 10)) {
