@@ -1164,7 +1164,7 @@ TEST_F_TIMEOUT(death, vcpu_thread, 120)
 	wait_for_begun_quote(&td);
 	TEST_ASSERT(in_the_making(td_req(&td, 0)), "It is too late");
 	end_vcpu_thread(&t);
-	TEST_ASSERT_EQ(td_req(&td, 0)->status, QUOTE_STATUS_SUCCESS);
+	TEST_ASSERT_EQ(td_req(&td, 0)->status, TDX_QUOTE_STATUS_SUCCESS);
 	run_vcpu(&td, 0);
 	check_quote(&td, 0);
 
