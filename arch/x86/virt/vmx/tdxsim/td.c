@@ -92,14 +92,18 @@ u64 tdxsim_td_get_op(u64 tdr, enum tdxsim_lock_mode mode, u32 opid, enum tdxsim_
 	return status;
 }
 
-u64 tdxsim_td_take_page(struct tdxsim_td *td, u64 hpa, enum tdxsim_page_type type, u32 opid)
+u64 tdxsim_td_take_page(struct tdxsim_td *td, u64 hpa, enum tdxsim_page_type type, u32 opid,
+			struct tdxsim_pamt **pamt)
 {
-	u64 status = tdxsim_pamt_take(hpa, type, td->tdr, opid);
+	u64 status = tdxsim_pamt_get_type(hpa, PT_NDA, TDXSIM_EXCLUSIVE, opid, pamt);
 
-	if (!status)
-		atomic_inc(&td->children);
+	if (status)
+		return status;
 
-	return status;
+	memset(tdxsim_va(hpa), 0, PAGE_SIZE);
+	tdxsim_pamt_set(*pamt, type, td->tdr);
+	atomic_inc(&td->children);
+	return ST_SUCCESS;
 }
 
 unsigned int tdxsim_td_gpaw(const struct tdxsim_td *td)
@@ -191,6 +195,7 @@ u64 tdxsim_mng_key_config(struct pt_regs *regs, u8 version)
 /* RCX: page, RDX: TDR */
 u64 tdxsim_mng_addcx(struct pt_regs *regs, u8 version)
 {
+	struct tdxsim_pamt *pamt;
 	struct tdxsim_td_ref ref;
 	u64 status;
 
@@ -205,11 +210,11 @@ u64 tdxsim_mng_addcx(struct pt_regs *regs, u8 version)
 	else if (ref.td->nr_tdcx == TDXSIM_TDCS_PAGES)
 		status = ST_TDCX_NUM_INCORRECT;
 	else
-		status = tdxsim_td_take_page(ref.td, regs->cx, PT_TDCX, OPID_RCX);
+		status = tdxsim_td_take_page(ref.td, regs->cx, PT_TDCX, OPID_RCX, &pamt);
 
 	if (!status) {
-		memset(tdxsim_va(regs->cx), 0, PAGE_SIZE);
 		ref.td->tdcx[ref.td->nr_tdcx++] = regs->cx;
+		tdxsim_pamt_put(pamt, TDXSIM_EXCLUSIVE);
 	}
 
 	tdxsim_td_put(&ref);

@@ -172,8 +172,13 @@ void tdxsim_td_put(struct tdxsim_td_ref *ref);
 /* As above, and the TD has its keys and all of its TDCS, and is at least in state @op. */
 u64 tdxsim_td_get_op(u64 tdr, enum tdxsim_lock_mode mode, u32 opid, enum tdxsim_td_op op,
 		     struct tdxsim_td_ref *ref);
-/* A page of the host becomes one of the TD, of type @type. */
-u64 tdxsim_td_take_page(struct tdxsim_td *td, u64 hpa, enum tdxsim_page_type type, u32 opid);
+/*
+ * A page of the host becomes one of the TD, of type @type, and is cleared. @pamt
+ * stays locked exclusively: no other leaf may find the page before the caller has
+ * filled it.
+ */
+u64 tdxsim_td_take_page(struct tdxsim_td *td, u64 hpa, enum tdxsim_page_type type, u32 opid,
+			struct tdxsim_pamt **pamt);
 void tdxsim_cpuid_for_td(const struct tdxsim_td *td, u32 leaf, u32 subleaf, u32 regs[4]);
 bool tdxsim_cpuid_is_virtual(u32 leaf);
 unsigned int tdxsim_td_gpaw(const struct tdxsim_td *td);

@@ -213,12 +213,18 @@ static void add_vcpu(unsigned int tdvpr, unsigned int tdcx)
 {
 	unsigned int i;
 
+	/* What the host leaves in the pages is nobody's state. */
+	memset(__va(page_pa(tdvpr)), 0xff, PAGE_SIZE);
+	memset(__va(page_pa(tdcx)), 0xff, PAGE_SIZE);
 	expect("VP.CREATE", ST_SUCCESS, LEAF_VP_CREATE, .rcx = page_pa(tdvpr), .rdx = tdr());
+	expect("VP.FLUSH before ADDCX", ST_TDCX_NUM_INCORRECT, LEAF_VP_FLUSH,
+	       .rcx = page_pa(tdvpr));
 	expect("VP.INIT before ADDCX", ST_TDCX_NUM_INCORRECT, LEAF_VP_INIT | V1,
 	       .rcx = page_pa(tdvpr));
 	for (i = 0; i < TDXSIM_TDVPS_PAGES - 1; i++)
 		expect("VP.ADDCX", ST_SUCCESS, LEAF_VP_ADDCX, .rcx = page_pa(tdcx + i),
 		       .rdx = page_pa(tdvpr));
+	result("... cleared", is_zero(tdcx), true);
 	expect("VP.ADDCX: too many", ST_TDCX_NUM_INCORRECT, LEAF_VP_ADDCX,
 	       .rcx = page_pa(PG_HOST), .rdx = page_pa(tdvpr));
 }

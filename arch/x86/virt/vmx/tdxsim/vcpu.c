@@ -80,6 +80,7 @@ static u64 associate(struct vcpu_ref *ref, bool may_be_disabled)
 /* RCX: page, RDX: TDR */
 u64 tdxsim_vp_create(struct pt_regs *regs, u8 version)
 {
+	struct tdxsim_pamt *pamt;
 	struct tdxsim_td_ref ref;
 	struct tdxsim_vcpu *vcpu;
 	u64 status;
@@ -88,13 +89,13 @@ u64 tdxsim_vp_create(struct pt_regs *regs, u8 version)
 	if (status)
 		return status;
 
-	status = tdxsim_td_take_page(ref.td, regs->cx, PT_TDVPR, OPID_RCX);
+	status = tdxsim_td_take_page(ref.td, regs->cx, PT_TDVPR, OPID_RCX, &pamt);
 	if (!status) {
 		vcpu = tdxsim_va(regs->cx);
-		memset(vcpu, 0, PAGE_SIZE);
 		vcpu->tdvpr = regs->cx;
 		atomic_set(&vcpu->cpu, NO_CPU);
 		atomic_inc(&tdxsim_stats.vcpus);
+		tdxsim_pamt_put(pamt, TDXSIM_EXCLUSIVE);
 	}
 
 	tdxsim_td_put(&ref);
@@ -104,6 +105,7 @@ u64 tdxsim_vp_create(struct pt_regs *regs, u8 version)
 /* RCX: page, RDX: TDVPR */
 u64 tdxsim_vp_addcx(struct pt_regs *regs, u8 version)
 {
+	struct tdxsim_pamt *pamt;
 	struct vcpu_ref ref;
 	u64 status;
 
@@ -116,11 +118,11 @@ u64 tdxsim_vp_addcx(struct pt_regs *regs, u8 version)
 	else if (has_all_pages(ref.vcpu))
 		status = ST_TDCX_NUM_INCORRECT;
 	else
-		status = tdxsim_td_take_page(ref.td.td, regs->cx, PT_TDCX, OPID_RCX);
+		status = tdxsim_td_take_page(ref.td.td, regs->cx, PT_TDCX, OPID_RCX, &pamt);
 
 	if (!status) {
-		memset(tdxsim_va(regs->cx), 0, PAGE_SIZE);
 		ref.vcpu->tdcx[ref.vcpu->nr_tdcx++] = regs->cx;
+		tdxsim_pamt_put(pamt, TDXSIM_EXCLUSIVE);
 	}
 
 	vcpu_put(&ref);
