@@ -10,7 +10,9 @@
 #include <linux/delay.h>
 #include <linux/mm.h>
 #include <linux/percpu.h>
+#include <linux/pfn.h>
 #include <linux/siphash.h>
+#include <linux/sort.h>
 #include <linux/spinlock.h>
 #include <linux/string.h>
 
@@ -66,6 +68,16 @@ static bool report_ok(const u8 *report)
 #define LIST_PAGES	511
 #define LIST_END	(~0ULL)
 
+#define MAX_DATA_PAGES	(TDXSIM_MAX_QUOTE_SIZE >> PAGE_SHIFT)
+#define MAX_NODES	DIV_ROUND_UP(MAX_DATA_PAGES, LIST_PAGES)
+
+/* Handlers run with interrupts off: one of each for a CPU. */
+static DEFINE_PER_CPU(struct {
+	u8 page[PAGE_SIZE];
+	u8 report[REPORT_LEN];
+	u64 pages[MAX_NODES + MAX_DATA_PAGES + 1];	/* that a call names, and the input's */
+}, scratch);
+
 struct list_node {
 	u64 page[LIST_PAGES];
 	u64 next;
@@ -104,20 +116,58 @@ static bool list_ends(struct list_iter *it)
 	return READ_ONCE(it->node->next) == LIST_END;
 }
 
-static bool list_ok(u64 list, u64 size)
+static int cmp_pages(const void *a, const void *b)
 {
-	struct list_iter it = { .node = tdxsim_va(list) };
-	u64 nr;
+	return cmp_int(*(const u64 *)a, *(const u64 *)b);
+}
 
-	if (!tdxsim_hpa_is_memory(list, PAGE_SIZE, PAGE_SIZE))
-		return false;
+static bool all_different(u64 *pages, unsigned int nr)
+{
+	unsigned int i;
 
-	for (nr = PAGE_ALIGN(size) >> PAGE_SHIFT; nr; nr--) {
-		if (!list_next(&it))
+	sort(pages, nr, sizeof(*pages), cmp_pages, NULL);
+	for (i = 1; i < nr; i++) {
+		if (pages[i] == pages[i - 1])
 			return false;
 	}
 
-	return list_ends(&it);
+	return true;
+}
+
+/*
+ * Nodes, data pages and input are all different pages: what is written would
+ * be read after that. Only the input may be where the Quote begins.
+ */
+static bool list_ok(u64 list, u64 size, u64 input)
+{
+	u64 *pages = this_cpu_ptr(&scratch)->pages;
+	struct list_iter it = { .node = tdxsim_va(list) };
+	unsigned int nr = 0, left;
+	u64 first = LIST_END;
+
+	if (!tdxsim_hpa_is_memory(list, PAGE_SIZE, PAGE_SIZE))
+		return false;
+	pages[nr++] = list;
+
+	for (left = PFN_UP(size); left; left--) {
+		struct list_node *node = it.node;
+		void *page = list_next(&it);
+
+		if (!page)
+			return false;
+		if (it.node != node)
+			pages[nr++] = __pa(it.node);
+		if (first == LIST_END)
+			first = __pa(page);
+		pages[nr++] = __pa(page);
+	}
+
+	if (!list_ends(&it))
+		return false;
+
+	if (input != first)
+		pages[nr++] = input;
+	return all_different(pages, nr);
 }
 
 /*
@@ -162,13 +212,8 @@ static void quote_page(u8 *page, unsigned int nr, u64 digest, const u8 *report)
 	}
 }
 
-/* Handlers run with interrupts off: one of each for a CPU. */
-static DEFINE_PER_CPU(struct {
-	u8 page[PAGE_SIZE];
-	u8 report[REPORT_LEN];
-}, scratch);
-
-static void write_quote(u64 list, const struct tdxsim_td *td, const u8 *report, u32 size)
+/* False: the host has changed the list since it was checked. */
+static bool write_quote(u64 list, const struct tdxsim_td *td, const u8 *report, u32 size)
 {
 	u64 digest = quote_digest(td, report);
 	struct list_iter it = { .node = tdxsim_va(list) };
@@ -178,12 +223,13 @@ static void write_quote(u64 list, const struct tdxsim_td *td, const u8 *report, 
 	for (nr = 0; nr * PAGE_SIZE < size; nr++) {
 		void *to = list_next(&it);
 
-		/* The host has changed the list since it was checked. */
 		if (!to)
-			return;
+			return false;
 		quote_page(buf, nr, digest, report);
 		memcpy(to, buf, min_t(u32, PAGE_SIZE, size - nr * PAGE_SIZE));
 	}
+
+	return true;
 }
 
 static struct quote_slot *slot_get(u64 tdr, u64 list)
@@ -266,7 +312,7 @@ static u64 check_operands(struct pt_regs *regs, u32 size)
 		return tdxsim_status(ST_OPERAND_INVALID, OPID_R8);
 	if (regs->r11 < size || regs->r11 > TDXSIM_MAX_QUOTE_SIZE)
 		return tdxsim_status(ST_OPERAND_INVALID, OPID_R11);
-	if (!list_ok(regs->r10, regs->r11))
+	if (!list_ok(regs->r10, regs->r11, regs->r8))
 		return tdxsim_status(ST_OPERAND_INVALID, OPID_R10);
 
 	return ST_SUCCESS;
@@ -297,8 +343,9 @@ static u64 step(struct tdxsim_td *td, struct pt_regs *regs, u32 size)
 	/* A report of this platform, and of this TD. */
 	if (!report_ok(report) || memcmp(report + REPORT_MRTD, td->mrtd, sizeof(td->mrtd))) {
 		status = tdxsim_status(ST_OPERAND_INVALID, OPID_R8);
+	} else if (!write_quote(regs->r10, td, report, size)) {
+		status = tdxsim_status(ST_OPERAND_INVALID, OPID_R10);
 	} else {
-		write_quote(regs->r10, td, report, size);
 		regs->cx = size;
 		atomic64_inc(&tdxsim_stats.quotes_made);
 	}

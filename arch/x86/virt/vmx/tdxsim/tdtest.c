@@ -496,6 +496,17 @@ static void test_quote_operands(void)
 	list[1] = tdr();
 	result("QUOTE.GET: output in a page of the module", seamcall(LEAF_QUOTE_GET, &args),
 	       INVALID(OPID_R10));
+	args = quote_args();
+	list[1] = list[0];
+	result("QUOTE.GET: a page is there twice", seamcall(LEAF_QUOTE_GET, &args),
+	       INVALID(OPID_R10));
+	args = quote_args();
+	list[1] = page_pa(PG_LIST);
+	result("QUOTE.GET: output in the list", seamcall(LEAF_QUOTE_GET, &args),
+	       INVALID(OPID_R10));
+	expect_quote("QUOTE.GET: input in the second page of the output", INVALID(OPID_R10), r8,
+		     page_pa(PG_QUOTE + 1));
+	expect_quote("QUOTE.GET: input in the list", INVALID(OPID_R10), r8, page_pa(PG_LIST));
 }
 
 static u64 get_quote(struct args *args)
