@@ -27,6 +27,7 @@ static const siphash_key_t platform_key = { { 0x7464787369006d61, 0x632d6b657900
 static struct quote_slot {
 	u64 tdr;			/* 0: free */
 	u64 list;
+	u64 rdx, r8, r9, r11;		/* what it was begun with */
 	bool busy;			/* a CPU is at it */
 	struct tdxsim_steps steps;
 } slots[MAX_SLOTS];
@@ -232,7 +233,7 @@ static bool write_quote(u64 list, const struct tdxsim_td *td, const u8 *report, 
 	return true;
 }
 
-static struct quote_slot *slot_get(u64 tdr, u64 list)
+static struct quote_slot *slot_get(u64 tdr, const struct pt_regs *regs)
 {
 	unsigned int max = min_t(unsigned int, tdxsim_opt(quote_slots), MAX_SLOTS);
 	struct quote_slot *free = NULL, *slot = NULL;
@@ -240,7 +241,7 @@ static struct quote_slot *slot_get(u64 tdr, u64 list)
 
 	raw_spin_lock(&slots_lock);
 	for (i = 0; i < MAX_SLOTS; i++) {
-		if (slots[i].tdr == tdr && slots[i].list == list)
+		if (slots[i].tdr == tdr && slots[i].list == regs->r10)
 			slot = &slots[i];
 		else if (slots[i].tdr)
 			used++;
@@ -253,7 +254,10 @@ static struct quote_slot *slot_get(u64 tdr, u64 list)
 			slot = NULL;
 	} else if (free && used < max) {
 		slot = free;
-		*slot = (struct quote_slot) { .tdr = tdr, .list = list };
+		*slot = (struct quote_slot) {
+			.tdr = tdr, .list = regs->r10, .rdx = regs->dx, .r8 = regs->r8,
+			.r9 = regs->r9, .r11 = regs->r11,
+		};
 		atomic_inc(&tdxsim_stats.quotes_running);
 	}
 	if (slot)
@@ -318,6 +322,21 @@ static u64 check_operands(struct pt_regs *regs, u32 size)
 	return ST_SUCCESS;
 }
 
+/* Who goes on with a Quote says the same as who began it. */
+static u64 check_resumed(const struct quote_slot *slot, const struct pt_regs *regs)
+{
+	if (slot->rdx != regs->dx)
+		return tdxsim_status(ST_OPERAND_INVALID, OPID_RDX);
+	if (slot->r8 != regs->r8)
+		return tdxsim_status(ST_OPERAND_INVALID, OPID_R8);
+	if (slot->r9 != regs->r9)
+		return tdxsim_status(ST_OPERAND_INVALID, OPID_R9);
+	if (slot->r11 != regs->r11)
+		return tdxsim_status(ST_OPERAND_INVALID, OPID_R11);
+
+	return ST_SUCCESS;
+}
+
 static void take_time(unsigned int us)
 {
 	mdelay(us / USEC_PER_MSEC);
@@ -326,12 +345,18 @@ static void take_time(unsigned int us)
 
 static u64 step(struct tdxsim_td *td, struct pt_regs *regs, u32 size)
 {
-	struct quote_slot *slot = slot_get(td->tdr, regs->r10);
+	struct quote_slot *slot = slot_get(td->tdr, regs);
 	u8 *report = this_cpu_ptr(&scratch)->report;
-	u64 status = ST_SUCCESS;
+	u64 status;
 
 	if (!slot)
 		return tdxsim_status(ST_OPERAND_BUSY, OPID_SYS);
+
+	status = check_resumed(slot, regs);
+	if (status) {
+		slot_put(slot, false);
+		return status;
+	}
 
 	take_time(tdxsim_opt(quote_step_us));
 	if (tdxsim_step(&slot->steps)) {

@@ -543,6 +543,12 @@ static void test_quote(void)
 			.rcx = tdr(), .rdx = FORMAT_DEFAULT, .r8 = page_pa(PG_QUOTE),
 			.r9 = REPORT_LEN, .r10 = page_pa(PG_LIST),
 			.r11 = tdxsim_sys.max_quote_size }, sizeof(args)), true);
+		other.r8 = page_pa(PG_HOST);
+		other.r10 = args.r10;
+		result("QUOTE.GET: goes on with another input", seamcall(LEAF_QUOTE_GET, &other),
+		       INVALID(OPID_R8));
+		other = args;
+		other.r10 = page_pa(PG_LIST2);
 		result("QUOTE.GET: one more than there can be", seamcall(LEAF_QUOTE_GET, &other),
 		       BUSY(OPID_SYS));
 	}
