@@ -334,6 +334,12 @@ static void test_finalize(void)
 	expect("MR.FINALIZE again", ST_OP_STATE_INCORRECT, LEAF_MR_FINALIZE, .rcx = tdr());
 	expect("MR.EXTEND after FINALIZE", ST_OP_STATE_INCORRECT, LEAF_MR_EXTEND,
 	       .rcx = GPA_CODE, .rdx = tdr());
+	expect("VP.CREATE after FINALIZE", ST_OP_STATE_INCORRECT, LEAF_VP_CREATE,
+	       .rcx = page_pa(PG_DATA), .rdx = tdr());
+	expect("VP.ADDCX after FINALIZE", ST_OP_STATE_INCORRECT, LEAF_VP_ADDCX,
+	       .rcx = page_pa(PG_DATA), .rdx = page_pa(PG_TDVPR2));
+	expect("VP.INIT after FINALIZE", ST_OP_STATE_INCORRECT, LEAF_VP_INIT | V1,
+	       .rcx = page_pa(PG_TDVPR2), .r8 = 6);
 	expect("PAGE.ADD after FINALIZE", ST_OP_STATE_INCORRECT, LEAF_MEM_PAGE_ADD,
 	       .rcx = GPA_DATA, .rdx = tdr(), .r8 = page_pa(PG_DATA), .r9 = page_pa(PG_HOST));
 }

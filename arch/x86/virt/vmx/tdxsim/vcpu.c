@@ -52,6 +52,12 @@ static bool has_all_pages(const struct tdxsim_vcpu *vcpu)
 	return vcpu->nr_tdcx == ARRAY_SIZE(vcpu->tdcx);
 }
 
+/* A TD gets its vCPUs before TDH.MR.FINALIZE. */
+static bool may_have_vcpus(const struct tdxsim_td *td)
+{
+	return td->op == TD_INITIALIZED;
+}
+
 static u64 wrong_state(const struct tdxsim_vcpu *vcpu)
 {
 	return tdxsim_status(ST_VCPU_STATE_INCORRECT, vcpu->state);
@@ -89,7 +95,11 @@ u64 tdxsim_vp_create(struct pt_regs *regs, u8 version)
 	if (status)
 		return status;
 
-	status = tdxsim_td_take_page(ref.td, regs->cx, PT_TDVPR, OPID_RCX, &pamt);
+	if (may_have_vcpus(ref.td))
+		status = tdxsim_td_take_page(ref.td, regs->cx, PT_TDVPR, OPID_RCX, &pamt);
+	else
+		status = ST_OP_STATE_INCORRECT;
+
 	if (!status) {
 		vcpu = tdxsim_va(regs->cx);
 		vcpu->tdvpr = regs->cx;
@@ -113,7 +123,9 @@ u64 tdxsim_vp_addcx(struct pt_regs *regs, u8 version)
 	if (status)
 		return status;
 
-	if (ref.vcpu->state != VCPU_CREATED)
+	if (!may_have_vcpus(ref.td.td))
+		status = ST_OP_STATE_INCORRECT;
+	else if (ref.vcpu->state != VCPU_CREATED)
 		status = wrong_state(ref.vcpu);
 	else if (has_all_pages(ref.vcpu))
 		status = ST_TDCX_NUM_INCORRECT;
@@ -196,6 +208,8 @@ static u64 init_vcpu(struct vcpu_ref *ref, u64 rcx, u64 x2apic_id)
 	struct tdxsim_td *td = ref->td.td;
 	u64 status;
 
+	if (!may_have_vcpus(td))
+		return ST_OP_STATE_INCORRECT;
 	if (!has_all_pages(vcpu))
 		return ST_TDCX_NUM_INCORRECT;
 	if (vcpu->state != VCPU_CREATED)
