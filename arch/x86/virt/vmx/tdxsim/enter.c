@@ -277,28 +277,41 @@ static void keep_event(struct tdxsim_vcpu *vcpu, struct vmcb *vmcb)
 	};
 }
 
-static void swap_dr(struct tdxsim_vcpu *vcpu, u64 host[4])
+static void load_dr(const struct tdxsim_vcpu *vcpu)
 {
-	get_debugreg(host[0], 0);
-	get_debugreg(host[1], 1);
-	get_debugreg(host[2], 2);
-	get_debugreg(host[3], 3);
 	set_debugreg(vcpu->dr[0], 0);
 	set_debugreg(vcpu->dr[1], 1);
 	set_debugreg(vcpu->dr[2], 2);
 	set_debugreg(vcpu->dr[3], 3);
 }
 
-static void swap_dr_back(struct tdxsim_vcpu *vcpu, const u64 host[4])
+static void save_dr(struct tdxsim_vcpu *vcpu)
 {
 	get_debugreg(vcpu->dr[0], 0);
 	get_debugreg(vcpu->dr[1], 1);
 	get_debugreg(vcpu->dr[2], 2);
 	get_debugreg(vcpu->dr[3], 3);
-	set_debugreg(host[0], 0);
-	set_debugreg(host[1], 1);
-	set_debugreg(host[2], 2);
-	set_debugreg(host[3], 3);
+}
+
+#define FMASK_AFTER_EXIT	0x20200
+
+/*
+ * What the host had in these registers is lost, as on hardware: a host that
+ * forgets one of them is to be noticed.
+ */
+static void leave_host_state(const struct tdxsim_td *td)
+{
+	native_wrmsrq(MSR_STAR, 0);
+	native_wrmsrq(MSR_LSTAR, 0);
+	native_wrmsrq(MSR_SYSCALL_MASK, FMASK_AFTER_EXIT);
+	native_wrmsrq(MSR_TSC_AUX, 0);
+	native_wrmsrq(MSR_KERNEL_GS_BASE, 0);
+	set_debugreg(0, 0);
+	set_debugreg(0, 1);
+	set_debugreg(0, 2);
+	set_debugreg(0, 3);
+	set_debugreg(DR6_RESERVED, 6);
+	xsetbv(XCR_XFEATURE_ENABLED_MASK, td->params.xfam & host_xcr0());
 }
 
 static void vmrun(struct tdxsim_vcpu *vcpu, struct vmcb *vmcb)
@@ -338,17 +351,15 @@ static enum tdxsim_run exit_interrupt(struct tdxsim_run_ctx *ctx)
 static void run(struct tdxsim_run_ctx *ctx)
 {
 	struct svm_cpu *cpu = this_cpu_ptr(&svm_cpu);
-	u64 tsc_aux = native_read_msr(MSR_TSC_AUX);
 	u64 efer = native_read_msr(MSR_EFER);
 	enum tdxsim_run what = RUN_GUEST;
-	u64 host_dr[4];
 
 	setup_controls(ctx->vmcb);
 	tdxsim_mmu_begin(ctx->td, ctx->vcpu);
 	native_wrmsrq(MSR_EFER, efer | EFER_SVME);
 	native_wrmsrq(MSR_VM_HSAVE_PA, __pa(cpu->hsave));
 	native_wrmsrq(MSR_TSC_AUX, ctx->vcpu->tsc_aux);
-	swap_dr(ctx->vcpu, host_dr);
+	load_dr(ctx->vcpu);
 	tdxsim_fpu_get(ctx->td, ctx->vcpu);
 
 	while (what == RUN_GUEST) {
@@ -374,10 +385,10 @@ static void run(struct tdxsim_run_ctx *ctx)
 	}
 
 	tdxsim_fpu_put(ctx->td, ctx->vcpu);
-	swap_dr_back(ctx->vcpu, host_dr);
-	native_wrmsrq(MSR_TSC_AUX, tsc_aux);
+	save_dr(ctx->vcpu);
 	native_wrmsrq(MSR_EFER, efer);
 	tdxsim_mmu_end();
+	leave_host_state(ctx->td);
 }
 
 enum tdxsim_run tdxsim_exit_violation(struct tdxsim_run_ctx *ctx, const struct tdxsim_fault *f)

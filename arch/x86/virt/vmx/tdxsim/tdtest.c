@@ -6,10 +6,14 @@
  * in wrong ones and with bad operands on the way.
  */
 #include <linux/cpumask.h>
+#include <linux/irqflags.h>
 #include <linux/mm.h>
 #include <linux/smp.h>
 #include <linux/string.h>
 #include <asm/asm.h>
+#include <asm/debugreg.h>
+#include <asm/fpu/xcr.h>
+#include <asm/msr.h>
 #include <asm/topology.h>
 
 #include "selftest.h"
@@ -344,23 +348,99 @@ static void test_finalize(void)
 	       .rcx = GPA_DATA, .rdx = tdr(), .r8 = page_pa(PG_DATA), .r9 = page_pa(PG_HOST));
 }
 
-/* TDH.VP.ENTER writes nearly all registers. Interrupts of this machine do not count. */
-static noinline u64 vp_enter(struct args *out)
-{
-	u64 rax, rcx, rdx, r8;
+/* What TDH.VP.ENTER leaves in the CPU when the TD has run. */
+static const struct {
+	const char *what;
+	u32 msr;
+	u64 left;
+} lost_msrs[] = {
+	{ "VP.ENTER: the host's STAR is lost", MSR_STAR, 0 },
+	{ "... and LSTAR", MSR_LSTAR, 0 },
+	{ "... and FMASK", MSR_SYSCALL_MASK, 0x20200 },
+	{ "... and TSC_AUX", MSR_TSC_AUX, 0 },
+	{ "... and KERNEL_GS_BASE", MSR_KERNEL_GS_BASE, 0 },
+};
 
-	do {
-		rax = LEAF_VP_ENTER;
-		rcx = page_pa(PG_TDVPR);
-		asm volatile(".byte 0x66, 0x0f, 0x01, 0xcf\n"
-			     "mov %%r8, %%rsi\n"
-			     : "+a" (rax), "+c" (rcx), "=d" (rdx), "=S" (r8)
-			     : : "memory", "cc", "rbx", "rdi", "r8", "r9", "r10", "r11", "r12",
-				 "r13", "r14", "r15");
-	} while (rax == VP_ENTER_INTERRUPT);
+struct host_state {
+	u64 msrs[ARRAY_SIZE(lost_msrs)];
+	unsigned long dr0, dr6;
+	u64 xcr0;
+};
+
+static void read_host_state(struct host_state *state)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(lost_msrs); i++)
+		state->msrs[i] = native_read_msr(lost_msrs[i].msr);
+	get_debugreg(state->dr0, 0);
+	get_debugreg(state->dr6, 6);
+	state->xcr0 = xgetbv(XCR_XFEATURE_ENABLED_MASK);
+}
+
+static void write_host_state(const struct host_state *state)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(lost_msrs); i++)
+		native_wrmsrq(lost_msrs[i].msr, state->msrs[i]);
+	set_debugreg(state->dr0, 0);
+	set_debugreg(state->dr6, 6);
+	xsetbv(XCR_XFEATURE_ENABLED_MASK, state->xcr0);
+}
+
+static struct host_state left;
+
+/*
+ * TDH.VP.ENTER writes nearly all registers, and more than that: nothing else may
+ * run on this CPU until it has back what it had.
+ */
+static noinline u64 vp_enter_once(struct args *out)
+{
+	u64 rax = LEAF_VP_ENTER, rcx = page_pa(PG_TDVPR), rdx, r8;
+	struct host_state state;
+	unsigned long flags;
+
+	local_irq_save(flags);
+	read_host_state(&state);
+	asm volatile(".byte 0x66, 0x0f, 0x01, 0xcf\n"
+		     "mov %%r8, %%rsi\n"
+		     : "+a" (rax), "+c" (rcx), "=d" (rdx), "=S" (r8)
+		     : : "memory", "cc", "rbx", "rdi", "r8", "r9", "r10", "r11", "r12",
+			 "r13", "r14", "r15");
+	read_host_state(&left);
+	write_host_state(&state);
+	local_irq_restore(flags);
 
 	*out = (struct args){ .rcx = rcx, .rdx = rdx, .r8 = r8 };
 	return rax;
+}
+
+/* Interrupts of this machine do not count. */
+static u64 vp_enter(struct args *out)
+{
+	u64 status;
+
+	do {
+		status = vp_enter_once(out);
+	} while (status == VP_ENTER_INTERRUPT);
+
+	return status;
+}
+
+static void test_host_state(void)
+{
+	struct args args;
+	unsigned int i;
+
+	set_debugreg(0x1234, 0);
+	vp_enter(&args);
+	for (i = 0; i < ARRAY_SIZE(lost_msrs); i++)
+		result(lost_msrs[i].what, left.msrs[i], lost_msrs[i].left);
+	result("... and DR0", left.dr0, 0);
+	result("... and DR6", left.dr6, DR6_RESERVED);
+	result("... and XCR0", left.xcr0, td()->params.xfam);
+	set_debugreg(0, 0);
 }
 
 static void expect_violation(const char *what, u64 ext_qual)
@@ -387,6 +467,7 @@ static void test_run(void)
 	tdxsim_unlock(&pamt->lock, TDXSIM_EXCLUSIVE);
 
 	expect_violation("VP.ENTER: the guest reads where no page is", 0);
+	test_host_state();
 	expect("PAGE.AUG: GPA that is in use", WRONG_ENTRY, LEAF_MEM_PAGE_AUG, .rcx = GPA_CODE,
 	       .rdx = tdr(), .r8 = page_pa(PG_DATA));
 	expect("PAGE.AUG", ST_SUCCESS, LEAF_MEM_PAGE_AUG, .rcx = GPA_DATA, .rdx = tdr(),
