@@ -39,6 +39,7 @@ static void *all_ones;			/* I/O and MSR permission maps: intercept all */
 #define EXIT_EPT_VIOLATION	48
 #define EXIT_TRIPLE_FAULT	2
 
+#define QUAL_LINEAR		GENMASK_ULL(12, 7)
 #define INTR_INFO_VALID		BIT(31)
 #define INTR_INFO_NMI		(2 << 8)
 
@@ -394,7 +395,8 @@ static void run(struct tdxsim_run_ctx *ctx)
 enum tdxsim_run tdxsim_exit_violation(struct tdxsim_run_ctx *ctx, const struct tdxsim_fault *f)
 {
 	ctx->exit.status = ST_SUCCESS | EXIT_EPT_VIOLATION;
-	ctx->exit.qual = f->qual;
+	/* About the linear address: nothing that is the host's to know. */
+	ctx->exit.qual = f->qual & ~QUAL_LINEAR;
 	ctx->exit.ext_qual = f->ext_qual;
 	ctx->exit.gpa = f->gpa & PAGE_MASK;
 	return EXIT_TO_HOST;

@@ -450,6 +450,7 @@ static void expect_violation(const char *what, u64 ext_qual)
 	result(what, vp_enter(&args), VP_ENTER_EPT_VIOLATION);
 	result("... with the address", args.r8, GPA_DATA);
 	result("... and the reason", args.rdx & 0xf, ext_qual);
+	result("... a read, with nothing about the guest's own address", args.rcx, 1);
 }
 
 static void test_run(void)
