@@ -33,7 +33,6 @@ static DEFINE_PER_CPU(struct svm_cpu, svm_cpu);
 static void *all_ones;			/* I/O and MSR permission maps: intercept all */
 
 /* Exit reasons of the host's side, RAX bits 31:0. */
-#define EXIT_EXCEPTION_NMI	0
 #define EXIT_EXTERNAL_INTERRUPT	1
 #define EXIT_TDCALL		77
 #define EXIT_EPT_VIOLATION	48
@@ -41,7 +40,6 @@ static void *all_ones;			/* I/O and MSR permission maps: intercept all */
 
 #define QUAL_LINEAR		GENMASK_ULL(12, 7)
 #define INTR_INFO_VALID		BIT(31)
-#define INTR_INFO_NMI		(2 << 8)
 
 /*
  * Extended state. The TD has its own, the host gets what it has after INIT:
@@ -340,9 +338,10 @@ static void vmrun(struct tdxsim_vcpu *vcpu, struct vmcb *vmcb)
 static enum tdxsim_run exit_interrupt(struct tdxsim_run_ctx *ctx)
 {
 	/*
-	 * The interrupt is still pending and taken when the host enables them.
-	 * Here a vector is due all the same, as it would have been acknowledged:
-	 * one whose handler does not mind.
+	 * The interrupt is still pending and taken when the host enables them, an
+	 * NMI was taken at STGI: its handler must not run once more, as it would if
+	 * this were an exit for an NMI. Here a vector is due all the same, as it
+	 * would have been acknowledged: one whose handler does not mind.
 	 */
 	ctx->exit.status = ST_SUCCESS | EXIT_EXTERNAL_INTERRUPT;
 	ctx->exit.intr_info = INTR_INFO_VALID | RESCHEDULE_VECTOR;
@@ -369,14 +368,10 @@ static void run(struct tdxsim_run_ctx *ctx)
 
 		switch (ctx->vmcb->control.exit_code) {
 		case SVM_EXIT_INTR:
+		case SVM_EXIT_NMI:
 		case SVM_EXIT_SMI:
 		case SVM_EXIT_INIT:
 			what = exit_interrupt(ctx);
-			break;
-		case SVM_EXIT_NMI:
-			ctx->exit.status = ST_SUCCESS | EXIT_EXCEPTION_NMI;
-			ctx->exit.intr_info = INTR_INFO_VALID | INTR_INFO_NMI | X86_TRAP_NMI;
-			what = EXIT_TO_HOST;
 			break;
 		case SVM_EXIT_VINTR:
 			break;
