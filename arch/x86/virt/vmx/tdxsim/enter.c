@@ -116,12 +116,14 @@ static void xmm_from_host(struct tdxsim_vcpu *vcpu)
 }
 
 /*
- * Registers that TDG.VP.VMCALL passes, by their number in the mask. RBP is not
- * among them: TDs with NO_RBP_MOD cannot pass it, and KVM makes no others.
+ * Registers that TDG.VP.VMCALL passes, by their number in the mask. A host that
+ * wants to keep its RBP makes TDs with NO_RBP_MOD.
  */
-static unsigned long *host_reg(struct pt_regs *regs, unsigned int nr)
+static unsigned long *host_reg(const struct tdxsim_td *td, struct pt_regs *regs, unsigned int nr)
 {
 	switch (nr) {
+	case GPR_RBP:
+		return td->params.config_flags & TD_CONFIG_NO_RBP_MOD ? NULL : &regs->bp;
 	case GPR_RDX: return &regs->dx;
 	case GPR_RBX: return &regs->bx;
 	case GPR_RSI: return &regs->si;
@@ -138,12 +140,13 @@ static unsigned long *host_reg(struct pt_regs *regs, unsigned int nr)
 	}
 }
 
-static void regs_to_host(struct tdxsim_vcpu *vcpu, struct pt_regs *regs)
+static void regs_to_host(const struct tdxsim_td *td, struct tdxsim_vcpu *vcpu,
+			 struct pt_regs *regs)
 {
 	unsigned int i;
 
 	for (i = 0; i < 16; i++) {
-		unsigned long *reg = host_reg(regs, i);
+		unsigned long *reg = host_reg(td, regs, i);
 
 		if (reg)
 			*reg = vcpu->in_vmcall && (vcpu->vmcall_mask & BIT(i)) ? vcpu->gpr[i] : 0;
@@ -153,12 +156,13 @@ static void regs_to_host(struct tdxsim_vcpu *vcpu, struct pt_regs *regs)
 		xmm_to_host(vcpu);
 }
 
-static void regs_from_host(struct tdxsim_vcpu *vcpu, struct pt_regs *regs)
+static void regs_from_host(const struct tdxsim_td *td, struct tdxsim_vcpu *vcpu,
+			   struct pt_regs *regs)
 {
 	unsigned int i;
 
 	for (i = 0; i < 16; i++) {
-		unsigned long *reg = host_reg(regs, i);
+		unsigned long *reg = host_reg(td, regs, i);
 
 		if (reg && (vcpu->vmcall_mask & BIT(i)))
 			vcpu->gpr[i] = *reg;
@@ -423,11 +427,11 @@ static u64 enter(struct tdxsim_td *td, struct tdxsim_vcpu *vcpu, struct pt_regs 
 	tdxsim_unlock(&td->epoch_lock, TDXSIM_SHARED);
 
 	if (vcpu->in_vmcall)
-		regs_from_host(vcpu, regs);
+		regs_from_host(td, vcpu, regs);
 
 	run(&ctx);
 
-	regs_to_host(vcpu, regs);
+	regs_to_host(td, vcpu, regs);
 	if (!vcpu->in_vmcall) {
 		regs->cx = ctx.exit.qual;
 		regs->dx = ctx.exit.ext_qual;

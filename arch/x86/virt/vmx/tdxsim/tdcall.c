@@ -92,8 +92,8 @@ static enum tdxsim_run vp_vmcall(struct tdxsim_run_ctx *ctx)
 	u64 mask = vcpu->gpr[GPR_RCX];
 	u64 bad = GENMASK_ULL(63, 32) | BIT(GPR_RAX) | BIT(GPR_RCX) | BIT(GPR_RSP);
 
-	/* A TD without NO_RBP_MOD could pass RBP: KVM makes none, so refuse it. */
-	bad |= BIT(GPR_RBP);
+	if (ctx->td->params.config_flags & TD_CONFIG_NO_RBP_MOD)
+		bad |= BIT(GPR_RBP);
 	if (mask & bad)
 		return bad_operand(ctx, OPID_RCX);
 

@@ -365,7 +365,10 @@ struct host_state {
 	u64 msrs[ARRAY_SIZE(lost_msrs)];
 	unsigned long dr0, dr6;
 	u64 xcr0;
+	u64 rbp;
 };
+
+#define HOST_RBP	0x12345678
 
 static void read_host_state(struct host_state *state)
 {
@@ -397,17 +400,23 @@ static struct host_state left;
  */
 static noinline u64 vp_enter_once(struct args *out)
 {
-	u64 rax = LEAF_VP_ENTER, rcx = page_pa(PG_TDVPR), rdx, r8;
+	u64 rax = LEAF_VP_ENTER, rcx = page_pa(PG_TDVPR), rdx, r8, rbp;
 	struct host_state state;
 	unsigned long flags;
 
 	local_irq_save(flags);
 	read_host_state(&state);
-	asm volatile(".byte 0x66, 0x0f, 0x01, 0xcf\n"
+	asm volatile("push %%rbp\n"
+		     "mov %[rbp_in], %%ebp\n"
+		     ".byte 0x66, 0x0f, 0x01, 0xcf\n"
+		     "mov %%rbp, %%rdi\n"
+		     "pop %%rbp\n"
 		     "mov %%r8, %%rsi\n"
-		     : "+a" (rax), "+c" (rcx), "=d" (rdx), "=S" (r8)
-		     : : "memory", "cc", "rbx", "rdi", "r8", "r9", "r10", "r11", "r12",
+		     : "+a" (rax), "+c" (rcx), "=d" (rdx), "=S" (r8), "=D" (rbp)
+		     : [rbp_in] "i" (HOST_RBP)
+		     : "memory", "cc", "rbx", "r8", "r9", "r10", "r11", "r12",
 			 "r13", "r14", "r15");
+	left.rbp = rbp;
 	read_host_state(&left);
 	write_host_state(&state);
 	local_irq_restore(flags);
@@ -440,6 +449,11 @@ static void test_host_state(void)
 	result("... and DR0", left.dr0, 0);
 	result("... and DR6", left.dr6, DR6_RESERVED);
 	result("... and XCR0", left.xcr0, td()->params.xfam);
+	result("VP.ENTER with NO_RBP_MOD: the host's RBP", left.rbp, HOST_RBP);
+	td()->params.config_flags &= ~TD_CONFIG_NO_RBP_MOD;
+	vp_enter(&args);
+	result("VP.ENTER without: RBP is lost", left.rbp, 0);
+	td()->params.config_flags |= TD_CONFIG_NO_RBP_MOD;
 	set_debugreg(0, 0);
 }
 
