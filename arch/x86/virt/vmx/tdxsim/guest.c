@@ -25,8 +25,8 @@
 #define VE_CPUID	10
 #define VE_HLT		12
 #define VE_INVD		13
-#define VE_RDPMC	15
 #define VE_VMCALL	18
+#define VE_CR_ACCESS	28
 #define VE_IO		30
 #define VE_RDMSR	31
 #define VE_WRMSR	32
@@ -469,62 +469,78 @@ static enum tdxsim_run handle_cpuid(struct tdxsim_run_ctx *ctx)
 /*
  * Control registers
  */
-#define CR0_FIXED	(X86_CR0_PE | X86_CR0_NE)
+/*
+ * What the CPU alone would refuse is #GP; what it would allow, but TDX does not,
+ * is #VE. As in write_guest_cr0() and write_guest_cr4() of the published module.
+ */
+enum cr_write { CR_OK, CR_GP, CR_VE, CR_UNKNOWN };
+
+#define CR4_OF_TDX	(X86_CR4_VMXE | X86_CR4_SMXE)
+#define CR4_UNKNOWN	(X86_CR4_PCIDE | X86_CR4_LA57)
 #define CR4_ALLOWED	(X86_CR4_VME | X86_CR4_PVI | X86_CR4_TSD | X86_CR4_DE | X86_CR4_PSE | \
 			 X86_CR4_PAE | X86_CR4_MCE | X86_CR4_PGE | X86_CR4_PCE |	      \
 			 X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT | X86_CR4_UMIP |		      \
 			 X86_CR4_FSGSBASE | X86_CR4_OSXSAVE | X86_CR4_SMEP | X86_CR4_SMAP)
 
-static bool cr0_ok(const struct tdxsim_vcpu *vcpu, u64 val)
+static enum cr_write check_cr0(const struct tdxsim_vcpu *vcpu, u64 val)
 {
-	/* NE and PE are fixed; caches cannot be turned off. */
-	if ((val & CR0_FIXED) != CR0_FIXED || val >> 32 || (val & (X86_CR0_CD | X86_CR0_NW)))
-		return false;
+	if (val >> 32 || !(val & X86_CR0_NE))
+		return CR_GP;
 	/* EFER.LME is fixed, so it is long mode or no paging. */
-	if ((val & X86_CR0_PG) && !(vcpu->cr4 & X86_CR4_PAE))
-		return false;
+	if ((val & X86_CR0_PG) && (!(val & X86_CR0_PE) || !(vcpu->cr4 & X86_CR4_PAE)))
+		return CR_GP;
+	if (!(val & X86_CR0_PE) || (val & (X86_CR0_CD | X86_CR0_NW)))
+		return CR_VE;
 
-	return true;
+	return CR_OK;
 }
 
-static bool cr4_ok(const struct tdxsim_vcpu *vcpu, u64 val)
+static enum cr_write check_cr4(const struct tdxsim_vcpu *vcpu, u64 val)
 {
-	if ((val & ~(u64)CR4_ALLOWED) || !(val & X86_CR4_MCE))
-		return false;
+	bool long_mode = vcpu->cr0 & X86_CR0_PG;
 
-	return !(vcpu->cr0 & X86_CR0_PG) || (val & X86_CR4_PAE);
+	if (val & ~(u64)(CR4_ALLOWED | CR4_OF_TDX | CR4_UNKNOWN))
+		return CR_GP;
+	if (long_mode ? !(val & X86_CR4_PAE) || (val & X86_CR4_LA57) : val & X86_CR4_PCIDE)
+		return CR_GP;
+	if ((val & CR4_OF_TDX) || !(val & X86_CR4_MCE))
+		return CR_VE;
+
+	return val & CR4_UNKNOWN ? CR_UNKNOWN : CR_OK;
 }
 
-static bool write_cr(struct tdxsim_vcpu *vcpu, unsigned int cr, u64 val)
+static enum cr_write write_cr(struct tdxsim_vcpu *vcpu, unsigned int cr, u64 val)
 {
+	enum cr_write ret = CR_OK;
+
 	switch (cr) {
 	case 0:
 		val |= X86_CR0_ET;
-		if (!cr0_ok(vcpu, val))
-			return false;
-		vcpu->cr0 = val & ~(u64)X86_CR0_ET;
+		ret = check_cr0(vcpu, val);
+		if (ret == CR_OK)
+			vcpu->cr0 = val & ~(u64)X86_CR0_ET;
 		break;
 	case 3:
 		if (val >> 52)
-			return false;
+			return CR_GP;
 		vcpu->cr3 = val;
 		break;
 	case 4:
-		if (!cr4_ok(vcpu, val))
-			return false;
-		vcpu->cr4 = val;
+		ret = check_cr4(vcpu, val);
+		if (ret == CR_OK)
+			vcpu->cr4 = val;
 		break;
 	case 8:
 		if (val >> 4)
-			return false;
+			return CR_GP;
 		vcpu->tpr = val << 4;
-		return true;
+		return CR_OK;
 	default:
-		return false;
+		return CR_GP;
 	}
 
 	tdxsim_mmu_flush();
-	return true;
+	return ret;
 }
 
 static u64 read_cr(const struct tdxsim_vcpu *vcpu, unsigned int cr)
@@ -563,8 +579,8 @@ static enum tdxsim_run handle_cr(struct tdxsim_run_ctx *ctx)
 	struct tdxsim_vcpu *vcpu = ctx->vcpu;
 	u8 buf[MAX_INSN_SIZE];
 	unsigned int reg, cr;
+	enum cr_write ret = CR_OK;
 	struct insn insn;
-	bool ok = true;
 	u64 val;
 
 	if (!fetch_insn(ctx, &insn, buf) || insn.opcode.bytes[0] != 0x0f)
@@ -580,28 +596,34 @@ static enum tdxsim_run handle_cr(struct tdxsim_run_ctx *ctx)
 			vcpu->gpr[reg] = in_64bit_mode(ctx) && insn.opnd_bytes == 8 ?
 					 vcpu->cr0 : (u32)vcpu->cr0;
 		else
-			ok = write_cr(vcpu, 0, (vcpu->cr0 & ~(u64)(LMSW_BITS & ~X86_CR0_PE)) |
-					       (vcpu->gpr[reg] & LMSW_BITS));
+			ret = write_cr(vcpu, 0, (vcpu->cr0 & ~(u64)(LMSW_BITS & ~X86_CR0_PE)) |
+						(vcpu->gpr[reg] & LMSW_BITS));
 		break;
 	case 0x06:
-		ok = write_cr(vcpu, 0, vcpu->cr0 & ~(u64)X86_CR0_TS);
+		ret = write_cr(vcpu, 0, vcpu->cr0 & ~(u64)X86_CR0_TS);
 		break;
 	case 0x20:
 		vcpu->gpr[reg] = in_64bit_mode(ctx) ? read_cr(vcpu, cr) : (u32)read_cr(vcpu, cr);
 		break;
 	case 0x22:
 		val = in_64bit_mode(ctx) ? vcpu->gpr[reg] : (u32)vcpu->gpr[reg];
-		ok = write_cr(vcpu, cr, val);
+		ret = write_cr(vcpu, cr, val);
 		break;
 	default:
 		return tdxsim_exit_fatal(ctx, "access to a control register is not supported");
 	}
 
-	if (!ok)
+	switch (ret) {
+	case CR_OK:
+		tdxsim_skip_insn(ctx, insn.length);
+		return RUN_GUEST;
+	case CR_GP:
 		return inject_gp(ctx);
-
-	tdxsim_skip_insn(ctx, insn.length);
-	return RUN_GUEST;
+	case CR_VE:
+		return ve_for_insn(ctx, VE_CR_ACCESS, cr | reg << 8, insn.length);
+	default:
+		return tdxsim_exit_fatal(ctx, "CR4.PCIDE and CR4.LA57 are not modelled");
+	}
 }
 
 static enum tdxsim_run handle_xsetbv(struct tdxsim_run_ctx *ctx)
@@ -703,7 +725,8 @@ enum tdxsim_run tdxsim_handle_exit(struct tdxsim_run_ctx *ctx)
 	case SVM_EXIT_WBINVD:
 		return ve_for_insn(ctx, VE_WBINVD, 0, 2);
 	case SVM_EXIT_RDPMC:
-		return ve_for_insn(ctx, VE_RDPMC, 0, 2);
+		/* No TD has ATTRIBUTES.PERFMON. */
+		return inject_gp(ctx);
 	case SVM_EXIT_VMMCALL:
 	case SVM_EXIT_MONITOR:
 	case SVM_EXIT_MWAIT:

@@ -661,6 +661,66 @@ static void test_quote(void)
 	tdxsim_options.quote_slots = slots;
 }
 
+/* The TD runs other code, in its first mode and without an IDT: each exception is its end. */
+static u64 run_code(const u8 *code, size_t len)
+{
+	struct tdxsim_vcpu *vcpu = __va(page_pa(PG_TDVPR));
+	u64 page = page_pa(PG_CODE);
+	struct args args;
+	u64 status;
+
+	tdxsim_page_open(td(), page);
+	memcpy(__va(page), code, len);
+	tdxsim_page_close(td(), page);
+
+	tdxsim_vmcb(vcpu)->save.rip = GPA_CODE;
+	vcpu->ve.valid = false;
+	vcpu->event.valid = false;
+	status = vp_enter(&args);
+	vcpu->state = VCPU_READY;
+	return status;
+}
+
+static void test_refused_insns(void)
+{
+	static const struct {
+		const char *what;
+		u32 eax;
+		u8 insn[3];
+		u32 ve_reason, ve_qual;		/* 0: #GP */
+	} tests[] = {
+		{ "CR0 without PE: #VE", 0x20, { 0x0f, 0x22, 0xc0 }, 28, 0 },
+		{ "CR0 with CD: #VE", 0x40000021, { 0x0f, 0x22, 0xc0 }, 28, 0 },
+		{ "CR0 without NE: #GP", 0x1, { 0x0f, 0x22, 0xc0 } },
+		{ "CR0 with PG, without PAE: #GP", 0x80000021, { 0x0f, 0x22, 0xc0 } },
+		{ "CR4 without MCE: #VE", 0, { 0x0f, 0x22, 0xe0 }, 28, 4 },
+		{ "CR4 with VMXE: #VE", 0x2040, { 0x0f, 0x22, 0xe0 }, 28, 4 },
+		{ "CR4 with PKE: #GP", 0x400040, { 0x0f, 0x22, 0xe0 } },
+		{ "CR4 with PCIDE, without paging: #GP", 0x20040, { 0x0f, 0x22, 0xe0 } },
+		{ "RDPMC: #GP", 0, { 0x0f, 0x33 } },
+	};
+	struct tdxsim_vcpu *vcpu = __va(page_pa(PG_TDVPR));
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(tests); i++) {
+		u8 code[8] = { 0xb8 };		/* mov $eax, %eax */
+
+		memcpy(code + 1, &tests[i].eax, 4);
+		memcpy(code + 5, tests[i].insn, 3);
+		result(tests[i].what, run_code(code, sizeof(code)),
+		       ST_NON_RECOVERABLE_VCPU | VP_ENTER_TRIPLE_FAULT);
+		result("... at that instruction", tdxsim_vmcb(vcpu)->save.rip, GPA_CODE + 5);
+		result("... by its reason", vcpu->ve.valid ? vcpu->ve.reason : 0,
+		       tests[i].ve_reason);
+		if (vcpu->ve.valid)
+			result("... and qualification", vcpu->ve.qual, tests[i].ve_qual);
+	}
+
+	tdxsim_vmcb(vcpu)->save.rip = 0xfffffff0;
+	vcpu->ve.valid = false;
+	vcpu->event.valid = false;
+}
+
 static void test_end_of_vcpu(void)
 {
 	struct args args;
@@ -734,6 +794,7 @@ void test_tds(void)
 	test_run();
 	test_remove();
 	test_quote();
+	test_refused_insns();
 	test_end_of_vcpu();
 	test_teardown();
 }
