@@ -410,46 +410,52 @@ out:
 /* Two vCPUs may accept a page at the same time; one of them clears it. */
 static DEFINE_RAW_SPINLOCK(accept_lock);
 
-u64 tdxsim_sept_accept(struct tdxsim_td *td, u64 gpa, unsigned int level, bool *violation)
+/* Details are the level of the entry; what is neither is an EPT violation. */
+static u64 check_accept(u64 entry, unsigned int level, bool *violation)
 {
-	struct tdxsim_sept_walk walk;
-	u64 entry, hpa;
-
 	*violation = false;
-	if (!tdxsim_sept_walk(td, gpa, 0, &walk)) {
-		*violation = true;
-		return ST_SUCCESS;
-	}
-
-	entry = READ_ONCE(*walk.entry);
-	hpa = entry & SEPT_HPA;
 	switch (entry & SEPT_STATE) {
 	case SEPT_MAPPED:
-		return tdxsim_status(ST_PAGE_ALREADY_ACCEPTED, OPID_RCX);
+		return tdxsim_status(ST_PAGE_ALREADY_ACCEPTED, level);
+	case SEPT_TABLE:
+		return tdxsim_status(ST_PAGE_SIZE_MISMATCH, level);
 	case SEPT_PENDING:
-		if (level)
-			return tdxsim_status(ST_PAGE_SIZE_MISMATCH, OPID_RCX);
-		break;
+		return ST_SUCCESS;
 	default:
 		*violation = true;
 		return ST_SUCCESS;
 	}
+}
+
+u64 tdxsim_sept_accept(struct tdxsim_td *td, u64 gpa, unsigned int level, bool *violation)
+{
+	struct tdxsim_sept_walk walk;
+	u64 status, hpa;
+
+	if (!tdxsim_sept_walk(td, gpa, level, &walk)) {
+		*violation = true;
+		return ST_SUCCESS;
+	}
+
+	status = check_accept(READ_ONCE(*walk.entry), level, violation);
+	if (status || *violation)
+		return status;
 
 	/* So that it is not blocked meanwhile. */
 	if (!tdxsim_trylock(&td->sept_lock, TDXSIM_SHARED))
 		return tdxsim_status(ST_OPERAND_BUSY, OPID_SEPT_TREE);
 
+	/* Another vCPU may have been faster. */
 	raw_spin_lock(&accept_lock);
-	entry = READ_ONCE(*walk.entry);
-	if ((entry & SEPT_STATE) == SEPT_PENDING && (entry & SEPT_HPA) == hpa) {
+	status = check_accept(READ_ONCE(*walk.entry), level, violation);
+	if (!status && !*violation) {
+		hpa = *walk.entry & SEPT_HPA;
 		memset(tdxsim_va(hpa), 0, PAGE_SIZE);
 		scramble(td->key, hpa);
 		WRITE_ONCE(*walk.entry, hpa | SEPT_MAPPED);
-	} else {
-		*violation = true;
 	}
 
 	raw_spin_unlock(&accept_lock);
 	tdxsim_unlock(&td->sept_lock, TDXSIM_SHARED);
-	return ST_SUCCESS;
+	return status;
 }

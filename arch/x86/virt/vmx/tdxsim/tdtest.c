@@ -490,6 +490,25 @@ static void test_run(void)
 	expect_violation("VP.ENTER: the guest has not accepted it", QUAL_PENDING);
 }
 
+static void test_accept(void)
+{
+	u64 gpa_2m = GPA_DATA & ~(BIT_ULL(21) - 1);
+	bool violation;
+
+	result("MEM.PAGE.ACCEPT: 2 MB where there is a table",
+	       tdxsim_sept_accept(td(), gpa_2m, 1, &violation), ST_PAGE_SIZE_MISMATCH | 1);
+	result("... and no exit", violation, false);
+	result("MEM.PAGE.ACCEPT of a page that was added",
+	       tdxsim_sept_accept(td(), GPA_CODE, 0, &violation), ST_PAGE_ALREADY_ACCEPTED);
+	result("... and no exit", violation, false);
+	tdxsim_sept_accept(td(), 0, 1, &violation);
+	result("MEM.PAGE.ACCEPT where no table is: exit", violation, true);
+	result("MEM.PAGE.ACCEPT", tdxsim_sept_accept(td(), GPA_DATA, 0, &violation), ST_SUCCESS);
+	result("... and no exit", violation, false);
+	result("MEM.PAGE.ACCEPT again", tdxsim_sept_accept(td(), GPA_DATA, 0, &violation),
+	       ST_PAGE_ALREADY_ACCEPTED);
+}
+
 static void test_remove(void)
 {
 	u64 free_page = page_pa(PG_HOST);
@@ -792,6 +811,7 @@ void test_tds(void)
 	test_page_add();
 	test_finalize();
 	test_run();
+	test_accept();
 	test_remove();
 	test_quote();
 	test_refused_insns();
