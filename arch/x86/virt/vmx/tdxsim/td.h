@@ -74,6 +74,7 @@ struct tdxsim_td {
 
 	struct sha384_ctx mr_ctx;	/* what MRTD is made of, until FINALIZE */
 	u8 mrtd[SHA384_DIGEST_SIZE];
+	struct tdxsim_lock rtmr_lock;	/* TDG.MR.RTMR.EXTEND, TDG.MR.REPORT */
 	u8 rtmr[4][SHA384_DIGEST_SIZE];
 	u32 x2apic_ids[TDXSIM_MAX_VCPUS_PER_TD];	/* by index of the vCPU */
 	u64 td_ctls;

@@ -131,15 +131,19 @@ static enum tdxsim_run mr_rtmr_extend(struct tdxsim_run_ctx *ctx)
 	if (!p)
 		return run;
 
-	memcpy(data, ctx->td->rtmr[gpr[GPR_RDX]], SHA384_DIGEST_SIZE);
 	tdxsim_page_open(ctx->td, __pa(p) & PAGE_MASK);
 	memcpy(data + SHA384_DIGEST_SIZE, p, SHA384_DIGEST_SIZE);
 	tdxsim_page_close(ctx->td, __pa(p) & PAGE_MASK);
 
+	if (!tdxsim_trylock(&ctx->td->rtmr_lock, TDXSIM_EXCLUSIVE))
+		return done(ctx, tdxsim_status(ST_OPERAND_BUSY, OPID_RTMR));
+
+	memcpy(data, ctx->td->rtmr[gpr[GPR_RDX]], SHA384_DIGEST_SIZE);
 	/* It may use vector registers: those are the TD's now. */
 	tdxsim_fpu_put(ctx->td, ctx->vcpu);
 	sha384(data, sizeof(data), ctx->td->rtmr[gpr[GPR_RDX]]);
 	tdxsim_fpu_get(ctx->td, ctx->vcpu);
+	tdxsim_unlock(&ctx->td->rtmr_lock, TDXSIM_EXCLUSIVE);
 	return done(ctx, ST_SUCCESS);
 }
 
@@ -161,13 +165,17 @@ static enum tdxsim_run mr_report(struct tdxsim_run_ctx *ctx)
 	if (!data)
 		return run;
 
+	if (!tdxsim_trylock(&td->rtmr_lock, TDXSIM_SHARED))
+		return done(ctx, tdxsim_status(ST_OPERAND_BUSY, OPID_RTMR));
+	memcpy(report.rtmr, td->rtmr, sizeof(report.rtmr));
+	tdxsim_unlock(&td->rtmr_lock, TDXSIM_SHARED);
+
 	report.attributes = td->params.attributes;
 	report.xfam = td->params.xfam;
 	memcpy(report.mrtd, td->mrtd, sizeof(report.mrtd));
 	memcpy(report.mrconfigid, td->params.mrconfigid, sizeof(report.mrconfigid));
 	memcpy(report.mrowner, td->params.mrowner, sizeof(report.mrowner));
 	memcpy(report.mrownerconfig, td->params.mrownerconfig, sizeof(report.mrownerconfig));
-	memcpy(report.rtmr, td->rtmr, sizeof(report.rtmr));
 
 	tdxsim_page_open(td, __pa(data) & PAGE_MASK);
 	memcpy(report.reportdata, data, sizeof(report.reportdata));
