@@ -154,6 +154,8 @@ enum tdxsim_run tdxsim_inject_fault(struct tdxsim_run_ctx *ctx, enum tdxsim_xlat
 		return inject_ve(ctx, &ve);
 	case XLATE_VIOLATION:
 		return tdxsim_exit_violation(ctx, f);
+	case XLATE_FATAL:
+		return tdxsim_exit_fatal(ctx, f->why);
 	default:
 		return RUN_GUEST;
 	}

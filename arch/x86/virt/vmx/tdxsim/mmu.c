@@ -123,6 +123,13 @@ static u64 access_bit(enum tdxsim_access access)
 	}
 }
 
+/* What the host wrote into the shared EPT must not lead to what is not the host's. */
+static enum tdxsim_xlate not_the_hosts(struct tdxsim_fault *f, const char *why)
+{
+	f->why = why;
+	return XLATE_FATAL;
+}
+
 static enum tdxsim_xlate shared_gpa_to_hpa(struct tdxsim_td *td, struct tdxsim_vcpu *vcpu,
 					   u64 gpa, enum tdxsim_access access,
 					   struct tdxsim_fault *f)
@@ -137,6 +144,9 @@ static enum tdxsim_xlate shared_gpa_to_hpa(struct tdxsim_td *td, struct tdxsim_v
 		return XLATE_PF;
 
 	for (;; level--) {
+		if (!tdxsim_hpa_is_memory(table, PAGE_SIZE, PAGE_SIZE))
+			return not_the_hosts(f, "a shared EPT table is no memory of the host");
+
 		shift = PAGE_SHIFT + 9 * level;
 		entry = READ_ONCE(((u64 *)tdxsim_va(table))[gpa >> shift & 511]);
 		prot &= entry;
@@ -153,6 +163,9 @@ static enum tdxsim_xlate shared_gpa_to_hpa(struct tdxsim_td *td, struct tdxsim_v
 
 	f->hpa = (entry & EPT_HPA & ~(BIT_ULL(shift) - 1)) | (gpa & (BIT_ULL(shift) - 1));
 	f->writable = prot & EPT_WRITE;
+	if (!tdxsim_hpa_is_memory(f->hpa & PAGE_MASK, PAGE_SIZE, PAGE_SIZE))
+		return not_the_hosts(f, "a shared page is no memory of the host");
+
 	return XLATE_OK;
 }
 

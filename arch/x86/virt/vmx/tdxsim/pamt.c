@@ -61,12 +61,29 @@ bool tdxsim_in_cmr(u64 start, u64 end)
 	return false;
 }
 
+static bool overlaps_pamt(u64 start, u64 end)
+{
+	unsigned int i, size;
+
+	for (i = 0; i < tdxsim_sys.nr_tdmrs; i++) {
+		for (size = 0; size < TDXSIM_NR_SIZES; size++) {
+			const struct tdxsim_range *pamt = &tdxsim_sys.tdmrs[i].pamt[size];
+
+			if (start < pamt->end && end > pamt->start)
+				return true;
+		}
+	}
+
+	return false;
+}
+
 bool tdxsim_hpa_is_memory(u64 hpa, u64 align, u64 size)
 {
 	u64 page;
 
 	if (!tdxsim_hpa_ok(hpa, align) || !tdxsim_in_cmr(hpa, hpa + size) ||
-	    !pfn_range_is_mapped(PHYS_PFN(hpa), PFN_UP(hpa + size)))
+	    !pfn_range_is_mapped(PHYS_PFN(hpa), PFN_UP(hpa + size)) ||
+	    overlaps_pamt(hpa, hpa + size))
 		return false;
 
 	for (page = ALIGN_DOWN(hpa, PAGE_SIZE); page < hpa + size; page += PAGE_SIZE) {

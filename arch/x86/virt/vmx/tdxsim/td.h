@@ -218,6 +218,7 @@ enum tdxsim_xlate {
 	XLATE_PF,			/* the guest's own #PF, .error */
 	XLATE_VE,			/* #VE, .gpa */
 	XLATE_VIOLATION,		/* exit to the host, .gpa, .qual, .ext_qual */
+	XLATE_FATAL,			/* the end of the TD: .why */
 };
 
 struct tdxsim_fault {
@@ -230,6 +231,7 @@ struct tdxsim_fault {
 	bool user;
 	bool nx;
 	u64 hpa;
+	const char *why;
 };
 
 void tdxsim_mmu_begin(struct tdxsim_td *td, struct tdxsim_vcpu *vcpu);

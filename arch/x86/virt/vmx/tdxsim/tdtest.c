@@ -490,6 +490,35 @@ static void test_run(void)
 	expect_violation("VP.ENTER: the guest has not accepted it", QUAL_PENDING);
 }
 
+static void expect_shared(const char *what, u64 gpa, enum tdxsim_xlate want)
+{
+	struct tdxsim_fault f = {};
+
+	result(what, tdxsim_gpa_to_hpa(td(), __va(page_pa(PG_TDVPR)), gpa, ACCESS_READ, &f),
+	       want);
+}
+
+static void test_shared_ept(void)
+{
+	u64 *table = host_page(PG_HOST2);
+	u64 *entry = &table[GPA_SHARED >> 39 & 511];
+
+	expect_shared("shared EPT: no entry, and #VE not suppressed", GPA_SHARED, XLATE_VE);
+	*entry = tdr() | 7;
+	expect_shared("shared EPT: a table in a page of the module", GPA_SHARED, XLATE_FATAL);
+	*entry = BIT_ULL(45) | 7;
+	expect_shared("shared EPT: a table where no memory is", GPA_SHARED, XLATE_FATAL);
+	*entry = tdxsim_sys.tdmrs[0].pamt[TDXSIM_4K].start | 7;
+	expect_shared("shared EPT: a table in a PAMT", GPA_SHARED, XLATE_FATAL);
+
+	/* All levels below are this one page, and so is what they lead to. */
+	*entry = page_pa(PG_HOST2) | 7;
+	table[0] = page_pa(PG_HOST2) | 7;
+	expect_shared("shared EPT: all is the host's", GPA_SHARED, XLATE_OK);
+	table[1] = tdr() | 7;
+	expect_shared("shared EPT: a page of the module", GPA_SHARED + PAGE_SIZE, XLATE_FATAL);
+}
+
 static void test_accept(void)
 {
 	u64 gpa_2m = GPA_DATA & ~(BIT_ULL(21) - 1);
@@ -811,6 +840,7 @@ void test_tds(void)
 	test_page_add();
 	test_finalize();
 	test_run();
+	test_shared_ept();
 	test_accept();
 	test_remove();
 	test_quote();
