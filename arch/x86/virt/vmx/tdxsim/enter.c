@@ -404,9 +404,11 @@ enum tdxsim_run tdxsim_exit_violation(struct tdxsim_run_ctx *ctx, const struct t
 enum tdxsim_run tdxsim_exit_fatal(struct tdxsim_run_ctx *ctx, const char *why)
 {
 	struct vmcb *vmcb = ctx->vmcb;
+	struct tdxsim_fault f = {};
 	u8 insn[15] = {};
+	unsigned int len = sizeof(insn);
 
-	tdxsim_guest_fetch(ctx->td, ctx->vcpu, insn, sizeof(insn));
+	tdxsim_guest_fetch(ctx->td, ctx->vcpu, insn, &len, &f);
 	pr_err("TD of KeyID %u, vCPU %u: %s; at %04x:%llx, CPL %u, instruction %15ph, SVM exit 0x%llx info 0x%llx 0x%llx\n",
 	       ctx->td->hkid, ctx->vcpu->index, why, vmcb->save.cs.selector, vmcb->save.rip,
 	       vmcb->save.cpl, insn, vmcb->control.exit_code, vmcb->control.exit_info_1,

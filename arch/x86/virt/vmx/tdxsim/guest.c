@@ -564,12 +564,24 @@ static bool in_64bit_mode(const struct tdxsim_run_ctx *ctx)
 	return (ctx->vcpu->cr0 & X86_CR0_PG) && (ctx->vmcb->save.cs.attrib & SVM_SELECTOR_L_MASK);
 }
 
-static bool fetch_insn(struct tdxsim_run_ctx *ctx, struct insn *insn, u8 buf[MAX_INSN_SIZE])
+/*
+ * The instruction that the guest is at. If it cannot be had, *run is what becomes
+ * of it: what the guest or the host did to its page meanwhile, or @why.
+ */
+static bool fetch_insn(struct tdxsim_run_ctx *ctx, struct insn *insn, const char *why,
+		       enum tdxsim_run *run)
 {
-	unsigned int len = tdxsim_guest_fetch(ctx->td, ctx->vcpu, buf, MAX_INSN_SIZE);
+	struct tdxsim_fault f = {};
+	u8 buf[MAX_INSN_SIZE];
+	unsigned int len = sizeof(buf);
+	enum tdxsim_xlate ret;
 
-	return !insn_decode(insn, buf, len,
-			    in_64bit_mode(ctx) ? INSN_MODE_64 : INSN_MODE_32);
+	ret = tdxsim_guest_fetch(ctx->td, ctx->vcpu, buf, &len, &f);
+	if (!insn_decode(insn, buf, len, in_64bit_mode(ctx) ? INSN_MODE_64 : INSN_MODE_32))
+		return true;
+
+	*run = ret == XLATE_OK ? tdxsim_exit_fatal(ctx, why) : tdxsim_inject_fault(ctx, ret, &f);
+	return false;
 }
 
 /* LMSW's operand has the low four bits of CR0; PE cannot be cleared by it. */
@@ -579,14 +591,16 @@ static bool fetch_insn(struct tdxsim_run_ctx *ctx, struct insn *insn, u8 buf[MAX
 static enum tdxsim_run handle_cr(struct tdxsim_run_ctx *ctx)
 {
 	struct tdxsim_vcpu *vcpu = ctx->vcpu;
-	u8 buf[MAX_INSN_SIZE];
+	enum tdxsim_run run;
 	unsigned int reg, cr;
 	enum cr_write ret = CR_OK;
 	struct insn insn;
 	u64 val;
 
-	if (!fetch_insn(ctx, &insn, buf) || insn.opcode.bytes[0] != 0x0f)
-		return tdxsim_exit_fatal(ctx, "a control register's access cannot be decoded");
+	if (!fetch_insn(ctx, &insn, "a control register's access cannot be decoded", &run))
+		return run;
+	if (insn.opcode.bytes[0] != 0x0f)
+		return tdxsim_exit_fatal(ctx, "this is no access to a control register");
 
 	reg = X86_MODRM_RM(insn.modrm.value) | (X86_REX_B(insn.rex_prefix.value) ? 8 : 0);
 	cr = X86_MODRM_REG(insn.modrm.value) | (X86_REX_R(insn.rex_prefix.value) ? 8 : 0);
@@ -645,11 +659,11 @@ static enum tdxsim_run handle_xsetbv(struct tdxsim_run_ctx *ctx)
 
 static enum tdxsim_run handle_invlpg(struct tdxsim_run_ctx *ctx)
 {
-	u8 buf[MAX_INSN_SIZE];
+	enum tdxsim_run run;
 	struct insn insn;
 
-	if (!fetch_insn(ctx, &insn, buf))
-		return tdxsim_exit_fatal(ctx, "INVLPG cannot be decoded");
+	if (!fetch_insn(ctx, &insn, "INVLPG cannot be decoded", &run))
+		return run;
 
 	tdxsim_mmu_flush();
 	tdxsim_skip_insn(ctx, insn.length);
@@ -674,8 +688,16 @@ static enum tdxsim_run handle_ud(struct tdxsim_run_ctx *ctx)
 	static const u8 tdcall[] = { 0x66, 0x0f, 0x01, 0xcc };
 	static const u8 vmcall[] = { 0x0f, 0x01, 0xc1 };
 	u8 buf[sizeof(tdcall)] = {};
+	unsigned int len = sizeof(buf);
+	struct tdxsim_fault f = {};
+	enum tdxsim_xlate ret;
 
-	tdxsim_guest_fetch(ctx->td, ctx->vcpu, buf, sizeof(buf));
+	ret = tdxsim_guest_fetch(ctx->td, ctx->vcpu, buf, &len, &f);
+	/* Not all of it is there any more, and it may have been one of those below. */
+	if (ret != XLATE_OK && (!memcmp(buf, tdcall, len) ||
+				(len < sizeof(vmcall) && !memcmp(buf, vmcall, len))))
+		return tdxsim_inject_fault(ctx, ret, &f);
+
 	if (!memcmp(buf, tdcall, sizeof(tdcall))) {
 		if (!in_64bit_mode(ctx) || ctx->vmcb->save.cpl)
 			return inject_gp(ctx);

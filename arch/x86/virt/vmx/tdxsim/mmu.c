@@ -331,26 +331,27 @@ enum tdxsim_xlate tdxsim_mmu_fault(struct tdxsim_td *td, struct tdxsim_vcpu *vcp
 	return XLATE_OK;
 }
 
-unsigned int tdxsim_guest_fetch(struct tdxsim_td *td, struct tdxsim_vcpu *vcpu, u8 *buf,
-				unsigned int len)
+enum tdxsim_xlate tdxsim_guest_fetch(struct tdxsim_td *td, struct tdxsim_vcpu *vcpu, u8 *buf,
+				     unsigned int *len, struct tdxsim_fault *f)
 {
 	struct vmcb *vmcb = tdxsim_vmcb(vcpu);
 	u64 ip = vmcb->save.cs.base + vmcb->save.rip;
 	unsigned int done = 0;
+	enum tdxsim_xlate ret = XLATE_OK;
 
-	while (done < len) {
-		unsigned int n = min_t(unsigned int, len - done,
+	while (done < *len) {
+		unsigned int n = min_t(unsigned int, *len - done,
 				       PAGE_SIZE - offset_in_page(ip + done));
-		struct tdxsim_fault f;
 
-		if (tdxsim_mmu_fault(td, vcpu, ip + done, ACCESS_EXEC, vmcb->save.cpl == 3, &f) !=
-		    XLATE_OK)
+		ret = tdxsim_mmu_fault(td, vcpu, ip + done, ACCESS_EXEC, vmcb->save.cpl == 3, f);
+		if (ret != XLATE_OK)
 			break;
-		memcpy(buf + done, tdxsim_va(f.hpa), n);
+		memcpy(buf + done, tdxsim_va(f->hpa), n);
 		done += n;
 	}
 
-	return done;
+	*len = done;
+	return ret;
 }
 
 static int __init mmu_init(void)

@@ -243,9 +243,9 @@ enum tdxsim_xlate tdxsim_gpa_to_hpa(struct tdxsim_td *td, struct tdxsim_vcpu *vc
 /* Translate as the CPU would, at privilege level @cpl, and fill the shadow tables. */
 enum tdxsim_xlate tdxsim_mmu_fault(struct tdxsim_td *td, struct tdxsim_vcpu *vcpu, u64 gva,
 				   enum tdxsim_access access, bool user, struct tdxsim_fault *f);
-/* Copy from where the guest executes. Returns how many of @len bytes there were. */
-unsigned int tdxsim_guest_fetch(struct tdxsim_td *td, struct tdxsim_vcpu *vcpu, u8 *buf,
-				unsigned int len);
+/* Copy from where the guest executes: @len bytes, or as many as there were and why in @f. */
+enum tdxsim_xlate tdxsim_guest_fetch(struct tdxsim_td *td, struct tdxsim_vcpu *vcpu, u8 *buf,
+				     unsigned int *len, struct tdxsim_fault *f);
 
 /*
  * enter.c, guest.c: what happened in the TD is dealt with, or ends the entry.
