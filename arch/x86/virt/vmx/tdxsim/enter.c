@@ -366,12 +366,15 @@ static void run(struct tdxsim_run_ctx *ctx)
 	load_dr(ctx->vcpu);
 	tdxsim_fpu_get(ctx->td, ctx->vcpu);
 
+	tdxsim_apic_sync(ctx->vcpu);
 	while (what == RUN_GUEST) {
-		tdxsim_apic_sync(ctx->vcpu);
 		vmrun(ctx->vcpu, ctx->vmcb);
 
 		switch (ctx->vmcb->control.exit_code) {
 		case SVM_EXIT_INTR:
+			/* It may be a notification. */
+			tdxsim_apic_sync(ctx->vcpu);
+			fallthrough;
 		case SVM_EXIT_NMI:
 		case SVM_EXIT_SMI:
 		case SVM_EXIT_INIT:

@@ -9,6 +9,7 @@
 #include <linux/bitops.h>
 #include <linux/mm.h>
 #include <linux/string.h>
+#include <asm/apic.h>
 #include <asm/apicdef.h>
 #include <asm/fpu/types.h>
 #include <asm/insn.h>
@@ -230,18 +231,22 @@ void tdxsim_apic_eoi(struct tdxsim_vcpu *vcpu)
 		vcpu->isr[vector / 64] &= ~BIT_ULL(vector % 64);
 }
 
-/* Posted-interrupt descriptor: 256 bits of vectors, then control with ON in bit 0. */
+/*
+ * Posted-interrupt descriptor: 256 bits of vectors, then control with ON in bit 0.
+ * Looked at only when its notification vector has come to this CPU, from whoever
+ * posts an interrupt or from the host itself before it enters. Other than on
+ * hardware the vector stays pending, for the host to handle.
+ */
 void tdxsim_apic_sync(struct tdxsim_vcpu *vcpu)
 {
 	u64 *pid;
 	int i;
 
-	if (!vcpu->pid_pa)
+	if (!vcpu->posted_intr || !lapic_vector_set_in_irr(vcpu->pid_nv))
 		return;
 
 	pid = tdxsim_va(vcpu->pid_pa);
-	if (!test_and_clear_bit(0, (unsigned long *)&pid[4]))
-		return;
+	clear_bit(0, (unsigned long *)&pid[4]);
 	for (i = 0; i < 4; i++)
 		vcpu->irr[i] |= xchg(&pid[i], 0);
 }

@@ -132,6 +132,7 @@ struct tdxsim_vcpu {
 	u64 shared_eptp;
 	u64 pid_pa;			/* posted-interrupt descriptor */
 	u16 pid_nv;
+	bool posted_intr;		/* pin-based control "process posted interrupts" */
 	bool pend_nmi;
 
 	/* the guest's view */

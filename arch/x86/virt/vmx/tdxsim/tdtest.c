@@ -10,9 +10,11 @@
 #include <linux/mm.h>
 #include <linux/smp.h>
 #include <linux/string.h>
+#include <asm/apic.h>
 #include <asm/asm.h>
 #include <asm/debugreg.h>
 #include <asm/fpu/xcr.h>
+#include <asm/irq_vectors.h>
 #include <asm/msr.h>
 #include <asm/topology.h>
 
@@ -490,6 +492,64 @@ static void test_run(void)
 	expect_violation("VP.ENTER: the guest has not accepted it", QUAL_PENDING);
 }
 
+#define FIELD_PI_VECTOR		0x0002
+#define FIELD_PI_DESC		0x2016
+#define FIELD_PIN_CONTROLS	0x4000
+#define FIELD_VCPU_DETAILS	(BIT_ULL(63) | 17ULL << 56 | 0x100)
+#define POSTED_VECTOR		0x40
+
+static u64 write_vp(u64 field, u64 val, u64 mask)
+{
+	struct args args = {
+		.rcx = page_pa(PG_TDVPR), .rdx = field, .r8 = val, .r9 = mask,
+	};
+
+	return seamcall(LEAF_VP_WR, &args);
+}
+
+static void expect_interrupt(const char *what, u64 want)
+{
+	struct args args = { .rcx = page_pa(PG_TDVPR), .rdx = FIELD_VCPU_DETAILS };
+	u64 status = seamcall(LEAF_VP_RD, &args);
+
+	result(what, status ?: args.r8, want);
+}
+
+static void test_posted_interrupt(void)
+{
+	u64 *pid = host_page(PG_HOST);
+	unsigned long flags;
+	struct args args;
+
+	result("VP.WR: posted interrupts without a descriptor",
+	       write_vp(FIELD_PIN_CONTROLS, BIT(7), BIT(7)), ST_METADATA_FIELD_VALUE_NOT_VALID);
+	result("VP.WR: notification vector",
+	       write_vp(FIELD_PI_VECTOR, POSTED_INTR_VECTOR, 0xffff), ST_SUCCESS);
+	result("VP.WR: descriptor", write_vp(FIELD_PI_DESC, __pa(pid), ~0ULL), ST_SUCCESS);
+	pid[POSTED_VECTOR / 64] = BIT_ULL(POSTED_VECTOR % 64);
+	pid[4] = 1;
+
+	local_irq_save(flags);
+	apic->send_IPI_self(POSTED_INTR_VECTOR);
+	result("VP.ENTER with a notification", vp_enter_once(&args), VP_ENTER_INTERRUPT);
+	local_irq_restore(flags);
+	expect_interrupt("... posted interrupts are off", 0);
+	result("... and the descriptor is as it was", pid[4], 1);
+
+	result("VP.WR: posted interrupts", write_vp(FIELD_PIN_CONTROLS, BIT(7), BIT(7)),
+	       ST_SUCCESS);
+	vp_enter(&args);
+	expect_interrupt("... none comes without a notification", 0);
+
+	local_irq_save(flags);
+	apic->send_IPI_self(POSTED_INTR_VECTOR);
+	vp_enter_once(&args);
+	local_irq_restore(flags);
+	expect_interrupt("... and one does with it", 1);
+	result("... the descriptor is empty", pid[4] || pid[POSTED_VECTOR / 64], false);
+	result("VP.WR: no posted interrupts", write_vp(FIELD_PIN_CONTROLS, 0, BIT(7)), ST_SUCCESS);
+}
+
 static void expect_shared(const char *what, u64 gpa, enum tdxsim_xlate want)
 {
 	struct tdxsim_fault f = {};
@@ -840,6 +900,7 @@ void test_tds(void)
 	test_page_add();
 	test_finalize();
 	test_run();
+	test_posted_interrupt();
 	test_shared_ept();
 	test_accept();
 	test_remove();

@@ -344,8 +344,13 @@ static u64 write_field(struct tdxsim_vcpu *vcpu, u64 field, u64 val, u64 mask)
 		vcpu->pid_nv = val;
 		return ST_SUCCESS;
 	case VMCS_PIN_CONTROLS:
-		/* The one bit that may be changed; it is on as soon as there is a descriptor. */
-		return mask & ~(u64)PIN_POSTED_INTR ? ST_METADATA_FIELD_NOT_WRITABLE : ST_SUCCESS;
+		/* The one bit that may be changed. */
+		if (mask & ~(u64)PIN_POSTED_INTR)
+			return ST_METADATA_FIELD_NOT_WRITABLE;
+		if ((val & PIN_POSTED_INTR) && !vcpu->pid_pa)
+			return ST_METADATA_FIELD_VALUE_NOT_VALID;
+		vcpu->posted_intr = val & PIN_POSTED_INTR;
+		return ST_SUCCESS;
 	default:
 		return ST_METADATA_FIELD_NOT_WRITABLE;
 	}
@@ -383,7 +388,7 @@ static u64 read_field(struct tdxsim_vcpu *vcpu, u64 field, u64 *val)
 		*val = vcpu->pid_nv;
 		return ST_SUCCESS;
 	case VMCS_PIN_CONTROLS:
-		*val = PIN_POSTED_INTR;
+		*val = vcpu->posted_intr ? PIN_POSTED_INTR : 0;
 		return ST_SUCCESS;
 	default:
 		return ST_METADATA_FIELD_NOT_READABLE;
