@@ -306,6 +306,15 @@ static u64 run_leaf(const struct tdxsim_leaf_desc *desc, struct pt_regs *regs, u
 	return status;
 }
 
+/* What P-SEAMLDR has other words for than the module. */
+static u64 seamldr_status(u64 status)
+{
+	if (status == tdxsim_status(ST_OPERAND_INVALID, OPID_RAX))
+		return ST_SEAMLDR_EBADPARAM;
+
+	return status;
+}
+
 static u64 call_leaf(struct pt_regs *regs, unsigned int leaf)
 {
 	u8 version = FIELD_GET(TDXSIM_RAX_VERSION, regs->ax);
@@ -338,6 +347,7 @@ void tdxsim_seamcall(struct pt_regs *regs)
 {
 	bool seamldr = regs->ax & TDXSIM_RAX_SEAMLDR;
 	unsigned int leaf = FIELD_GET(TDXSIM_RAX_LEAF, regs->ax);
+	u64 status;
 
 	regs->flags &= ~(X86_EFLAGS_CF | X86_EFLAGS_PF | X86_EFLAGS_AF |
 			 X86_EFLAGS_ZF | X86_EFLAGS_SF | X86_EFLAGS_OF);
@@ -355,8 +365,18 @@ void tdxsim_seamcall(struct pt_regs *regs)
 		leaf += TDXSIM_NR_MODULE_LEAVES;
 
 	if (leaf < TDXSIM_NR_LEAVES && tdxsim_leaves[leaf].handler)
-		regs->ax = call_leaf(regs, leaf);
+		status = call_leaf(regs, leaf);
 	else
-		regs->ax = seamldr ? ST_SEAMLDR_EBADPARAM :
-				     tdxsim_status(ST_OPERAND_INVALID, OPID_RAX);
+		status = tdxsim_status(ST_OPERAND_INVALID, OPID_RAX);
+
+	if (seamldr) {
+		/* P-SEAMLDR runs on one CPU at a time, SEAMCALL sees to that. */
+		if (status == ST_SYS_BUSY) {
+			regs->flags |= X86_EFLAGS_CF;
+			return;
+		}
+		status = seamldr_status(status);
+	}
+
+	regs->ax = status;
 }

@@ -166,7 +166,10 @@ u64 tdxsim_pamt_take(u64 hpa, enum tdxsim_page_type type, u64 owner, u32 opid)
 	return ST_SUCCESS;
 }
 
-/* RCX: address, level in bits 2:0. Out: RCX type, RDX owner, R8 size, R9 BEPOCH. */
+/*
+ * RCX: address; all pages are 4 KB, no other level is there to be asked for.
+ * Out: RCX type, RDX owner, R8 size, R9 BEPOCH.
+ */
 u64 tdxsim_phymem_page_rdmd(struct pt_regs *regs, u8 version)
 {
 	struct tdxsim_pamt *pamt;

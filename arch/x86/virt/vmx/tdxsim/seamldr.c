@@ -61,7 +61,7 @@ bool tdxsim_module_is_loaded(void)
 	return !READ_ONCE(nr_installed);
 }
 
-/* RCX: where to put SEAMLDR_INFO */
+/* RCX: where to put SEAMLDR_INFO. Its version is P-SEAMLDR's own, which is not updated. */
 u64 tdxsim_seamldr_info(struct pt_regs *regs, u8 version)
 {
 	struct seamldr_info info = {

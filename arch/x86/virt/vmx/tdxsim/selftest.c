@@ -605,6 +605,14 @@ static void test_seamldr(void)
 	expect("SEAMLDR.INFO", ST_SUCCESS, SEAMLDR_INFO, .rcx = __pa(mem.list));
 	expect("SEAMLDR.INFO: unaligned", ST_SEAMLDR_EBADPARAM, SEAMLDR_INFO,
 	       .rcx = __pa(mem.list) + 8);
+	expect("SEAMLDR.INFO: unknown version", ST_SEAMLDR_EBADPARAM, SEAMLDR_INFO | V1,
+	       .rcx = __pa(mem.list));
+	expect("SEAMLDR.INFO: reserved bit", ST_SEAMLDR_EBADPARAM, SEAMLDR_INFO | BIT_ULL(24),
+	       .rcx = __pa(mem.list));
+	tdxsim_trylock(&tdxsim_sys.lock, TDXSIM_EXCLUSIVE);
+	expect("SEAMLDR.INFO while another CPU is at it", NO_MODULE, SEAMLDR_INFO,
+	       .rcx = __pa(mem.list));
+	tdxsim_unlock(&tdxsim_sys.lock, TDXSIM_EXCLUSIVE);
 
 	good_params(SCENARIO_UPDATE);
 	expect_install("SEAMLDR.INSTALL: the module runs", ST_SEAMLDR_EBADHANDOFF);
