@@ -408,6 +408,10 @@ static noinline u64 vp_enter_once(struct args *out)
 
 	local_irq_save(flags);
 	read_host_state(&state);
+	write_host_state(&(struct host_state) {
+		.msrs = { [0 ... ARRAY_SIZE(lost_msrs) - 1] = 0x1000 },
+		.dr0 = 0x1000, .dr6 = DR6_RESERVED | DR_TRAP0, .xcr0 = state.xcr0,
+	});
 	asm volatile("push %%rbp\n"
 		     "mov %[rbp_in], %%ebp\n"
 		     ".byte 0x66, 0x0f, 0x01, 0xcf\n"
@@ -444,7 +448,6 @@ static void test_host_state(void)
 	struct args args;
 	unsigned int i;
 
-	set_debugreg(0x1234, 0);
 	vp_enter(&args);
 	for (i = 0; i < ARRAY_SIZE(lost_msrs); i++)
 		result(lost_msrs[i].what, left.msrs[i], lost_msrs[i].left);
@@ -456,7 +459,6 @@ static void test_host_state(void)
 	vp_enter(&args);
 	result("VP.ENTER without: RBP is lost", left.rbp, 0);
 	td()->params.config_flags |= TD_CONFIG_NO_RBP_MOD;
-	set_debugreg(0, 0);
 }
 
 static void expect_violation(const char *what, u64 ext_qual)
