@@ -23,7 +23,8 @@ static void move_to(pid_t tid, int cpu)
 
 	CPU_ZERO(&cpus);
 	CPU_SET(cpu, &cpus);
-	TEST_ASSERT(!sched_setaffinity(tid, sizeof(cpus), &cpus), "No CPU %d, errno %d", cpu, errno);
+	TEST_ASSERT(!sched_setaffinity(tid, sizeof(cpus), &cpus),
+		    "No CPU %d, errno %d", cpu, errno);
 }
 
 /* As the scheduler does it now and then. What is moved does not run here meanwhile. */
