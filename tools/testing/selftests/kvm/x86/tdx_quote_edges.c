@@ -129,6 +129,26 @@ TEST_F(edges, last_page)
 	TEST_ASSERT_EQ(req->out_len, 0);
 }
 
+/*
+ * Each page of the Quote is where the TDX module was told to put it. The kernel's
+ * memory for it is zeroed, a page that went elsewhere is read as zeroes.
+ */
+TEST_F(edges, no_page_is_missing)
+{
+	static const u8 zeroes[SZ_4K];
+	struct tdx_quote_req *req = self->td.reqs[0];
+	u64 offset, len;
+
+	for (offset = 0; offset < req->out_len; offset += SZ_4K) {
+		len = min_t(u64, SZ_4K, req->out_len - offset);
+		/* A few bytes can be 0 by chance. */
+		if (len < 64)
+			break;
+		TEST_ASSERT(memcmp(req->data + offset, zeroes, len),
+			    "Nothing but zeroes in %lu bytes from %#lx on", len, offset);
+	}
+}
+
 /* A failure that the status cannot tell is one of the buffer. */
 TEST_F(edges, status_not_writable)
 {
