@@ -580,7 +580,7 @@ static int __init tdxsim_setup(char *arg)
 	/* Required by the kernel for TDX; the double does not depend on them. */
 	setup_force_cpu_cap(X86_FEATURE_MOVDIR64B);
 	setup_force_cpu_cap(X86_FEATURE_SELFSNOOP);
-	/* So is the TSC of QEMU, which cannot say so. KVM requires it on PREEMPT_RT. */
+	/* As on such CPUs. QEMU's TSC is too, without a CPUID bit; KVM wants it on PREEMPT_RT. */
 	setup_force_cpu_cap(X86_FEATURE_CONSTANT_TSC);
 	/* CPUs with TDX are not vulnerable, and those which are have fewer address bits. */
 	clear_bit(X86_BUG_L1TF, (unsigned long *)cpu_caps_set);
