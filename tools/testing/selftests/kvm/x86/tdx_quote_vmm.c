@@ -1296,6 +1296,11 @@ FIXTURE_TEARDOWN(cpus)
 	check_harmless(&self->bystander);
 }
 
+/*
+ * Requests that wait for a module which makes one Quote at a time do not queue up, they look for it
+ * at intervals that are shorter than the pause here. Without it, who is done could be the next one
+ * to be served time after time, until the others have waited for too long.
+ */
 static void *quotes_thread(void *arg)
 {
 	struct thread *t = arg;
@@ -1305,6 +1310,7 @@ static void *quotes_thread(void *arg)
 		run_vcpu(t->td, t->vcpu);
 		check_quote(t->td, t->vcpu);
 		t->nr_rounds++;
+		usleep(2000);
 	}
 
 	return NULL;
